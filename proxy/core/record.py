@@ -1,0 +1,188 @@
+"""The record: what the store holds for one (rule, generation, scope, key). Law: values only.
+
+No clock, no I/O. Times are integer milliseconds of the store's own clock, except ``processed_at``,
+which is the committing process's. ``codec.py`` turns a record into bytes, ``transitions.py`` is
+the table of what each call does to it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+TOKEN_BYTES = 12
+FINGERPRINT_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Claimed: ``token`` may forward the item until ``deadline``.
+
+    ``barrier``: the rule announces a forward with ``sent`` first, so that a claim that is not
+    ``sent`` was never forwarded. ``suspect``: an earlier owner's call may have had, or may still
+    have, an effect; ``doubt_since`` is then when that doubt began, and no later claim restarts it.
+    """
+
+    token: bytes
+    attempt: int
+    deadline: int
+    fingerprint: bytes | None
+    barrier: bool = False
+    sent: bool = False
+    suspect: bool = False
+    doubt_since: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """An attempt ended and nobody knows its outcome."""
+
+    since: int
+    attempt: int
+    fingerprint: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Committed. ``result`` is None where it has no body (too large, or its lookup failed);
+    ``template``: it is not the service's own result, and a real one may replace it once."""
+
+    token: bytes
+    processed_at: int
+    fingerprint: bytes | None
+    result: bytes | None
+    template: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """A value of a version that this process does not know: busy, never overwritten."""
+
+
+Record = Held | Doubt | Done | Foreign
+
+
+# ---- what a call asks -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a rule says of its records; all times in milliseconds."""
+
+    lease: int
+    retention: int
+    detects_duplicates: bool
+    has_lookup: bool = False
+    settles_within: int | None = None
+
+    @property
+    def doubt_retention(self) -> int:
+        """Without detection a doubt is kept for the longer of retention and 7 days."""
+        return self.retention if self.detects_duplicates else max(self.retention, 7 * 86_400_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Become the owner. ``fingerprint`` None: content is not compared."""
+
+    fingerprint: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """About to forward: mine -> flag ``sent`` and a fresh deadline."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extend:
+    """Mine -> a later deadline."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """The item's effect happened. ``fingerprint`` None: adopted without knowing its content."""
+
+    fingerprint: bytes | None
+    processed_at: int
+    result: bytes | None
+    template: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The item's effect did not happen in this call."""
+
+
+@dataclass(frozen=True, slots=True)
+class MarkDoubt:
+    """Nobody knows whether the item's effect happened."""
+
+    fingerprint: bytes | None
+
+
+Settlement = Sent | Extend | Commit | Release | MarkDoubt
+
+
+# ---- what is answered -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Won:
+    """The item is mine. ``forwardable`` False: a suspect whose upstream does not detect
+    duplicates and whose doubt is younger than ``settles_within``: look it up, never forward."""
+
+    attempt: int
+    suspect: bool = False
+    forwardable: bool = True
+    doubt_age: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """The key was used with other content. Carries no result."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    record: Done
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """Another owner holds it for ``left`` more milliseconds."""
+
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
+class InDoubt:
+    """Nobody knows its outcome, and this rule has no way to find out."""
+
+    age: int
+
+
+ClaimReply = Won | Mismatch | Replay | Busy | InDoubt
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """Done as asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Not mine any more: nothing was changed, or only a suspect flag."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stands:
+    """Commit: an earlier commit stands, and is the result to answer with."""
+
+    record: Done
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Commit: an earlier commit stands, with other content. Carries no result."""
+
+
+SettleReply = Applied | Lost | Stands | Conflict

@@ -1,0 +1,65 @@
+"""The Upstream interface: what one call to the legacy service is, and what became of it.
+
+Law: what is expected is a value. An upstream call never raises but ``CancelledError``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+Headers = tuple[tuple[str, str], ...]
+"""Field lines in order, names in their own case, duplicates kept."""
+
+
+class Purpose(StrEnum):
+    """Why a call is made; a label of ``idemproxy_upstream_calls_total``."""
+
+    BATCH = "batch"
+    ISOLATION = "isolation"
+    LOOKUP = "lookup"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """``target`` is the raw path and query for the request line; ``headers`` are end-to-end
+    headers, complete but for Host defaults and framing, which the client library makes."""
+
+    method: str
+    target: str
+    headers: Headers
+    body: bytes
+    purpose: Purpose = Purpose.BATCH
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A complete response. ``body`` is decoded from its content coding; ``headers`` are its
+    end-to-end headers, without Content-Encoding where the body was decoded."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+class Fault(StrEnum):
+    NEVER_SENT = "never sent"
+    """Connection refused, DNS, TLS, no free connection in time: no byte of the request left."""
+    UNKNOWN = "unknown"
+    """A timeout or reset once bytes may have left, or a response that cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoReply:
+    fault: Fault
+    detail: str
+    timed_out: bool = False
+
+
+class Upstream(Protocol):
+    async def call(self, call: Call, timeout: float) -> Reply | NoReply:
+        """Make one call; ``timeout`` in seconds covers all of it. Never sends it twice."""
+
+    async def close(self) -> None:
+        """Close the connection pool. Idempotent."""

@@ -1,0 +1,50 @@
+"""The Store interface: one of the product's two seams (the other is ``Upstream``).
+
+Law: what is expected is a value; the only exception is ``StoreUnavailable``, for an outage.
+
+Each method is one compare-and-set per key and nothing is atomic across keys. A list given is a
+list answered, position by position. On a store of several shards some keys may fail while others
+succeed, so an answer's element is ``StoreUnavailable`` (the instance) where that key's shard did
+not answer; a call that nothing answered raises it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from proxy.core.record import Claim, ClaimReply, Record, SettleReply, Settlement, Terms
+from proxy.errors import StoreUnavailable
+
+
+@dataclass(frozen=True, slots=True)
+class StoreInfo:
+    """What was found at start-up: ``facts`` for the log, ``warnings`` in plain words."""
+
+    kind: str
+    facts: dict[str, str]
+    warnings: tuple[str, ...]
+
+
+class Store(Protocol):
+    """Keys are whole store keys as ``proxy.core.keys.store_key`` makes them (bytes)."""
+
+    async def claim(
+        self, keys: Sequence[bytes], claims: Sequence[Claim], token: bytes, terms: Terms
+    ) -> list[ClaimReply | StoreUnavailable]:
+        """Claim every key for ``token``. Safe to repeat with the same token."""
+
+    async def settle(
+        self, keys: Sequence[bytes], steps: Sequence[Settlement], token: bytes, terms: Terms
+    ) -> list[SettleReply | StoreUnavailable]:
+        """Sent, extend, commit, release and doubt, mixed freely. Safe to repeat."""
+
+    async def read(self, keys: Sequence[bytes]) -> list[Record | None | StoreUnavailable]:
+        """The records as they stand, without claiming (shadow mode, the admin API)."""
+
+    async def probe(self) -> StoreInfo:
+        """Connect and say what is there. Raises StoreUnavailable."""
+
+    async def close(self) -> None:
+        """Close every connection. Idempotent."""

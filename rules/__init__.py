@@ -1,0 +1,15 @@
+"""What one legacy endpoint means: the rules file and the JSON of its requests and responses.
+
+The map, in the order in which a request meets it::
+
+    load.py       YAML text            -> RuleSet            every mistake at once
+    match.py      method, path, body   -> which Rule; scope  -> which Mode
+    request.py    body bytes           -> Batch              items as exact bytes
+                  Batch, indexes       -> sub-batch bytes
+    response.py   status, body bytes   -> Verdict, results, offenders
+    lookup.py     Rule, key            -> lookup request; its answer -> Found | NotFound | Unsure
+    render.py     results              -> one answer body, fields added, counts rewritten
+
+Law: this package knows JSON and YAML. It knows no Redis, no sockets, no clock, no aiohttp, and
+imports nothing of ``proxy``.
+"""

@@ -1,0 +1,86 @@
+"""Whether this process serves, drains or is idle. Law: one truth for the listeners and /drain.
+
+No socket, no signal and no store here: the listeners tell it what is under way, the signal
+handler and the admin port tell it to drain, and everyone asks it. ::
+
+    serving ──begin_drain──> draining ──stop──> stopping (for good)
+       ^                        │
+       └── undo_after seconds ──┘      a drain that no SIGTERM follows
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Lifecycle:
+    """``ready`` is set by whoever opens the listener; readiness is ``ready and not draining``."""
+
+    def __init__(self) -> None:
+        self.ready = False
+        self.in_flight = 0
+        self._draining = False
+        self._stopping = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._undo: asyncio.TimerHandle | None = None
+
+    @property
+    def draining(self) -> bool:
+        """New answers carry ``Connection: close`` and readiness fails."""
+        return self._draining
+
+    @property
+    def serving(self) -> bool:
+        """What /readyz answers, as far as this object knows."""
+        return self.ready and not self._draining
+
+    @contextmanager
+    def request(self) -> Iterator[None]:
+        """Around each request on the data listener, tunnels apart."""
+        self.in_flight += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self.in_flight -= 1
+            if not self.in_flight:
+                self._idle.set()
+
+    def begin_drain(self, undo_after: float | None = None) -> None:
+        """Stop being ready. With ``undo_after``, serve again unless ``stop`` comes first."""
+        self._draining = True
+        self._cancel_undo()
+        if undo_after is not None and not self._stopping:
+            loop = asyncio.get_running_loop()
+            self._undo = loop.call_later(undo_after, self._serve_again)
+
+    def stop(self) -> None:
+        """Drain for good: the process ends."""
+        self._stopping = True
+        self.begin_drain()
+
+    async def wait_idle(self, wait: float) -> bool:
+        """Whether nothing was under way before ``wait`` seconds had passed."""
+        try:
+            async with asyncio.timeout(wait):
+                await self._idle.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def drain(self, wait: float, undo_after: float | None = None) -> bool:
+        """``begin_drain`` and ``wait_idle`` in one: what ``GET /drain`` does."""
+        self.begin_drain(undo_after)
+        return await self.wait_idle(wait)
+
+    def _serve_again(self) -> None:
+        self._undo = None
+        self._draining = False
+
+    def _cancel_undo(self) -> None:
+        if self._undo is not None:
+            self._undo.cancel()
+            self._undo = None

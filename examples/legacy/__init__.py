@@ -1,0 +1,1 @@
+"""A payments service with one batch endpoint that is all or nothing."""

@@ -44,13 +44,15 @@ class Doubt:
 @dataclass(frozen=True, slots=True)
 class Done:
     """Committed. ``result`` is None where it has no body (too large, or its lookup failed);
-    ``template``: it is not the service's own result, and a real one may replace it once."""
+    ``template``: it is not the service's own result, and a real one may replace it once.
+    ``sealed``: the result is encrypted; only the store that encrypts it sees this."""
 
     token: bytes
     processed_at: int
     fingerprint: bytes | None
     result: bytes | None
     template: bool = False
+    sealed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,7 @@ class Commit:
     processed_at: int
     result: bytes | None
     template: bool = False
+    sealed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

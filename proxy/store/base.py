@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from proxy.core.record import Claim, ClaimReply, Record, SettleReply, Settlement, Terms
+from proxy.core.record import Claim, ClaimReply, Record, Settlement, SettleReply, Terms
 from proxy.errors import StoreUnavailable
 
 
@@ -40,7 +40,7 @@ class Store(Protocol):
     ) -> list[SettleReply | StoreUnavailable]:
         """Sent, extend, commit, release and doubt, mixed freely. Safe to repeat."""
 
-    async def read(self, keys: Sequence[bytes]) -> list[Record | None | StoreUnavailable]:
+    async def read(self, keys: Sequence[bytes]) -> list[Record | StoreUnavailable | None]:
         """The records as they stand, without claiming (shadow mode, the admin API)."""
 
     async def probe(self) -> StoreInfo:
@@ -48,3 +48,11 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Close every connection. Idempotent."""
+
+
+class ScannableStore(Store, Protocol):
+    """A store whose keys can be walked through: what the admin API lists from."""
+
+    async def scan(self, cursor: str = "", count: int = 1000) -> tuple[str, list[bytes]]:
+        """About ``count`` of this prefix's keys, and the cursor of the next page: "" at the end.
+        A key that is there all the while comes at least once."""

@@ -1,0 +1,123 @@
+"""A record as bytes, and back. Law: pure; the only place that knows the layout in Python.
+
+All numbers are big-endian. The first byte is the version, the second the state and its flags::
+
+    HELD   version, flags, token 12, attempt 2, deadline 6, [fingerprint 16], [doubt since 6]
+    DOUBT  version, flags, since 6, attempt 2, [fingerprint 16]
+    DONE   version, flags, token 12, processed at 6, [fingerprint 16], result
+
+A record of 36 bytes plus its result, once done. Whatever is not exactly one of these, of this
+version, is ``Foreign``: another release of this program may have written it, so that it is busy
+for everybody and never overwritten. ``proxy/store/record.lua`` reads the same bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from proxy.core.record import (
+    FINGERPRINT_BYTES,
+    TOKEN_BYTES,
+    Done,
+    Doubt,
+    Foreign,
+    Held,
+    Record,
+)
+
+VERSION: Final = 1
+
+HELD: Final = 0
+DOUBT: Final = 1
+DONE: Final = 2
+STATE: Final = 0b11
+
+FINGERPRINT: Final = 4
+BARRIER: Final = 8
+SENT: Final = 16
+SUSPECT: Final = 32
+
+NO_RESULT: Final = 8
+TEMPLATE: Final = 16
+SEALED: Final = 32
+
+_FLAGS: Final = {
+    HELD: FINGERPRINT | BARRIER | SENT | SUSPECT,
+    DOUBT: FINGERPRINT,
+    DONE: FINGERPRINT | NO_RESULT | TEMPLATE | SEALED,
+}
+_HEAD: Final = 2 + TOKEN_BYTES + 2 + 6
+_DONE_HEAD: Final = 2 + TOKEN_BYTES + 6
+_FOREIGN: Final = Foreign()
+
+
+def encode(record: Held | Doubt | Done) -> bytes:
+    fingerprint = record.fingerprint or b""
+    if isinstance(record, Done):
+        flags = DONE | TEMPLATE * record.template | SEALED * record.sealed
+        flags |= (FINGERPRINT if fingerprint else 0) | (NO_RESULT if record.result is None else 0)
+        head = bytes((VERSION, flags)) + record.token + record.processed_at.to_bytes(6, "big")
+        return head + fingerprint + (record.result or b"")
+    attempt = record.attempt.to_bytes(2, "big")
+    if isinstance(record, Doubt):
+        flags = DOUBT | (FINGERPRINT if fingerprint else 0)
+        return bytes((VERSION, flags)) + record.since.to_bytes(6, "big") + attempt + fingerprint
+    flags = HELD | BARRIER * record.barrier | SENT * record.sent | SUSPECT * record.suspect
+    flags |= FINGERPRINT if fingerprint else 0
+    since = record.doubt_since.to_bytes(6, "big") if record.suspect else b""
+    deadline = record.deadline.to_bytes(6, "big")
+    return bytes((VERSION, flags)) + record.token + attempt + deadline + fingerprint + since
+
+
+def decode(value: bytes) -> Record:
+    if len(value) < 2 or value[0] != VERSION:
+        return _FOREIGN
+    flags = value[1]
+    state = flags & STATE
+    if flags & ~STATE & ~_FLAGS.get(state, 0):
+        return _FOREIGN
+    if state == DONE:
+        return _done(value, flags)
+    if state == HELD:
+        return _held(value, flags)
+    return _doubt(value, flags) if state == DOUBT else _FOREIGN
+
+
+def _done(value: bytes, flags: int) -> Done | Foreign:
+    end = _DONE_HEAD + (FINGERPRINT_BYTES if flags & FINGERPRINT else 0)
+    if len(value) < end or (flags & NO_RESULT and len(value) > end):
+        return _FOREIGN
+    return Done(
+        value[2 : 2 + TOKEN_BYTES],
+        int.from_bytes(value[2 + TOKEN_BYTES : _DONE_HEAD], "big"),
+        value[_DONE_HEAD:end] or None,
+        None if flags & NO_RESULT else value[end:],
+        bool(flags & TEMPLATE),
+        bool(flags & SEALED),
+    )
+
+
+def _held(value: bytes, flags: int) -> Held | Foreign:
+    end = _HEAD + (FINGERPRINT_BYTES if flags & FINGERPRINT else 0)
+    if len(value) != end + (6 if flags & SUSPECT else 0):
+        return _FOREIGN
+    return Held(
+        token=value[2 : 2 + TOKEN_BYTES],
+        attempt=int.from_bytes(value[14:16], "big"),
+        deadline=int.from_bytes(value[16:22], "big"),
+        fingerprint=value[_HEAD:end] or None,
+        barrier=bool(flags & BARRIER),
+        sent=bool(flags & SENT),
+        suspect=bool(flags & SUSPECT),
+        doubt_since=int.from_bytes(value[end:], "big"),
+    )
+
+
+def _doubt(value: bytes, flags: int) -> Doubt | Foreign:
+    if len(value) != 10 + (FINGERPRINT_BYTES if flags & FINGERPRINT else 0):
+        return _FOREIGN
+    return Doubt(
+        since=int.from_bytes(value[2:8], "big"),
+        attempt=int.from_bytes(value[8:10], "big"),
+        fingerprint=value[10:] or None,
+    )

@@ -1,0 +1,90 @@
+"""The one function that makes a store key. Law: pure; no personal data stands in a key.
+
+A key is ``PREFIX:{BB}:v1:DIGEST``. The digest is a BLAKE2b over rule name, rule generation, scope
+values and key values, each with its type and length, so that ``1`` is not ``"1"`` and no choice
+of values can meet another's key. ``BB`` is one of 64 buckets; its braces are literal, so that on
+Redis Cluster a bucket's keys share a slot and one script call takes them all.
+"""
+
+from __future__ import annotations
+
+from binascii import b2a_base64
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Final
+
+from rules.model import Key
+
+DIGEST_BYTES: Final = 24
+BUCKETS: Final = 64
+_CHARS: Final = DIGEST_BYTES * 4 // 3
+_URLSAFE: Final = bytes.maketrans(b"+/", b"-_")
+_CACHED_SCOPES: Final = 4096
+
+
+def _string(text: str) -> bytes:
+    value = text.encode("utf-8", "surrogatepass")
+    return b"s%d:%b" % (len(value), value)
+
+
+def _integer(number: int) -> bytes:
+    value = b"%d" % number
+    return b"i%d:%b" % (len(value), value)
+
+
+def _part(value: str | int) -> bytes:
+    return _string(value) if isinstance(value, str) else _integer(value)
+
+
+class KeyMaker:
+    """Makes store keys under one prefix; keyed with ``secret`` where there is one, so that who
+    reads the store cannot try out key values."""
+
+    def __init__(self, prefix: str = "idem", secret: bytes | None = None) -> None:
+        if "{" in prefix or "}" in prefix:
+            raise ValueError("the store prefix cannot have braces: they choose the cluster slot")
+        self._heads: Final = [f"{prefix}:{{{n:02x}}}:v1:".encode() for n in range(BUCKETS)]
+        # BLAKE2b takes 64 bytes of key at most; any length may stand in the file.
+        self._secret = blake2b(secret, digest_size=64).digest() if secret else b""
+        self._hashers: dict[tuple[str, int, tuple[str, ...]], blake2b] = {}
+
+    @property
+    def keyed(self) -> bool:
+        return bool(self._secret)
+
+    def store_key(self, rule_name: str, generation: int, scope: tuple[str, ...], key: Key) -> bytes:
+        return self.store_keys(rule_name, generation, scope, (key,))[0]
+
+    def store_keys(
+        self, rule_name: str, generation: int, scope: tuple[str, ...], keys: Sequence[Key]
+    ) -> list[bytes]:
+        """One store key for each, in order. Less than a microsecond a key: the part that a
+        request's keys share is hashed once, and all digests become text in one go."""
+        copy = self._hasher(rule_name, generation, scope).copy
+        digests = []
+        for key in keys:
+            hasher = copy()
+            if len(key) == 1 and isinstance(value := key[0], str):
+                text = value.encode("utf-8", "surrogatepass")
+                hasher.update(b"s%d:%b" % (len(text), text))
+            else:
+                hasher.update(b"".join(map(_part, key)))
+            digests.append(hasher.digest())
+        # 24 bytes are 32 characters without padding, so that digests can be encoded side by side.
+        text = b2a_base64(b"".join(digests), newline=False).translate(_URLSAFE)
+        heads = self._heads
+        return [
+            heads[digest[0] & 63] + text[at : at + _CHARS]
+            for digest, at in zip(digests, range(0, len(text), _CHARS), strict=True)
+        ]
+
+    def _hasher(self, rule_name: str, generation: int, scope: tuple[str, ...]) -> blake2b:
+        kept = self._hashers.get((rule_name, generation, scope))
+        if kept is None:
+            kept = blake2b(digest_size=DIGEST_BYTES, key=self._secret)
+            parts = (_string(rule_name), _integer(generation), _integer(len(scope)))
+            kept.update(b"".join((*parts, *map(_string, scope))))
+            if len(self._hashers) >= _CACHED_SCOPES:
+                self._hashers.clear()
+            self._hashers[rule_name, generation, scope] = kept
+        return kept

@@ -8,6 +8,8 @@ Redis Cluster a bucket's keys share a slot and one script call takes them all.
 
 from __future__ import annotations
 
+import re
+from base64 import urlsafe_b64decode
 from binascii import b2a_base64
 from collections.abc import Sequence
 from hashlib import blake2b
@@ -20,6 +22,7 @@ BUCKETS: Final = 64
 _CHARS: Final = DIGEST_BYTES * 4 // 3
 _URLSAFE: Final = bytes.maketrans(b"+/", b"-_")
 _CACHED_SCOPES: Final = 4096
+_DIGEST: Final = re.compile(rf"[A-Za-z0-9_-]{{{_CHARS}}}")
 
 
 def _string(text: str) -> bytes:
@@ -34,6 +37,11 @@ def _integer(number: int) -> bytes:
 
 def _part(value: str | int) -> bytes:
     return _string(value) if isinstance(value, str) else _integer(value)
+
+
+def digest_of(store_key: bytes) -> str:
+    """The last part of a store key: all that logs and lists show of it."""
+    return store_key.rpartition(b":")[2].decode()
 
 
 class KeyMaker:
@@ -77,6 +85,12 @@ class KeyMaker:
             heads[digest[0] & 63] + text[at : at + _CHARS]
             for digest, at in zip(digests, range(0, len(text), _CHARS), strict=True)
         ]
+
+    def of_digest(self, digest: str) -> bytes:
+        """The store key that ends in ``digest``, as logs and lists show it. Raises ValueError."""
+        if not _DIGEST.fullmatch(digest):
+            raise ValueError(f"a digest is {_CHARS} characters of A-Z a-z 0-9 - _")
+        return self._heads[urlsafe_b64decode(digest[:4])[0] & 63] + digest.encode()
 
     def _hasher(self, rule_name: str, generation: int, scope: tuple[str, ...]) -> blake2b:
         kept = self._hashers.get((rule_name, generation, scope))

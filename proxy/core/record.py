@@ -122,7 +122,15 @@ class MarkDoubt:
     fingerprint: bytes | None
 
 
-Settlement = Sent | Extend | Commit | Release | MarkDoubt
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """An operator's word that the item may be done again. A record that is done, or a claim that
+    is live, goes only with ``force``."""
+
+    force: bool = False
+
+
+Settlement = Sent | Extend | Commit | Release | MarkDoubt | Forget
 
 
 # ---- what is answered -------------------------------------------------------------------------

@@ -30,6 +30,7 @@ from proxy.core.record import (
     Doubt,
     Extend,
     Foreign,
+    Forget,
     Held,
     InDoubt,
     Lost,
@@ -109,7 +110,7 @@ def claim(
 def settle(
     record: Record | None, step: Settlement, token: bytes, terms: Terms, now: int
 ) -> tuple[Record | None, SettleReply, int]:
-    """Sent, extend, commit, release or doubt."""
+    """Sent, extend, commit, release, doubt or forget."""
     fingerprint = step.fingerprint if isinstance(step, Commit) else None
     found = situation(record, fingerprint, token, now)
     after, reply = _SETTLE[type(step), found](record, step, token, terms, now)
@@ -285,6 +286,17 @@ def _doubt_stays(record: Doubt, _s: MarkDoubt, _t: bytes, _terms: Terms, _now: i
     return record, APPLIED
 
 
+def _forget(_: Record | None, _s: Forget, _t: bytes, _terms: Terms, _now: int) -> _Settled:
+    return None, APPLIED
+
+
+def _forget_forced(
+    record: Record | None, step: Forget, _t: bytes, _terms: Terms, _now: int
+) -> _Settled:
+    """A result that clients were given, or a claim whose owner may be forwarding right now."""
+    return (None, APPLIED) if step.force else (record, LOST)
+
+
 # The first arguments are Any: which kind of record and call a row takes is what its place says.
 _CLAIM: dict[Situation, Callable[[Any, Claim, bytes, Terms, int], _Claimed]] = {
     Situation.ABSENT: _claim_absent,
@@ -350,4 +362,13 @@ _SETTLE: dict[
     (MarkDoubt, Situation.LIVE): _doubt_anothers,
     (MarkDoubt, Situation.UNSENT): _doubt_anothers,
     (MarkDoubt, Situation.LAPSED): _doubt_anothers,
+    (Forget, Situation.ABSENT): _forget,
+    (Forget, Situation.FOREIGN): _lost,
+    (Forget, Situation.DONE): _forget_forced,
+    (Forget, Situation.DOUBT): _forget,
+    (Forget, Situation.MINE): _forget_forced,
+    (Forget, Situation.MINE_SUSPECT): _forget_forced,
+    (Forget, Situation.LIVE): _forget_forced,
+    (Forget, Situation.UNSENT): _forget,
+    (Forget, Situation.LAPSED): _forget,
 }

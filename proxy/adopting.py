@@ -1,0 +1,255 @@
+"""Decide items that the service did: its own results, and what it says that it did before.
+
+Law: a success is committed before it is answered; what the service did before (adopted) bears no
+fingerprint unless this product's own earlier attempt, or a comparison, vouches for its content.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+
+from proxy.core.fate import Code, Fate, failed, from_record, new, replayed
+from proxy.core.record import (
+    Commit,
+    Conflict,
+    MarkDoubt,
+    Release,
+    Settlement,
+    SettleReply,
+    Stands,
+)
+from proxy.lookups import Lookups
+from proxy.observe import Observer
+from proxy.run import Round, Run
+from proxy.settling import Settler
+from rules.lookup import same_content
+from rules.model import Align, Found, Looked, NotFound, Rule, Unsure
+from rules.response import is_duplicate, is_failed
+
+_NOT_THERE = "the service calls this item a duplicate, and does not have it"
+_CANNOT_TELL = "the service's lookup gave no answer"
+_FAILED = "the service reports that this item failed"
+
+
+class Adopting:
+    """From what the service said of items to their fates and their records."""
+
+    def __init__(
+        self, settler: Settler, lookups: Lookups, observer: Observer, now_ms: Callable[[], int]
+    ) -> None:
+        self._settler = settler
+        self._lookups = lookups
+        self._observer = observer
+        self._now_ms = now_ms
+
+    async def accept(
+        self, run: Run, rnd: Round, items: Sequence[int], results: Sequence[bytes]
+    ) -> None:
+        """The service took all of ``items``; ``results`` are its own, one for each."""
+        rule = run.rule
+        if rule.response.align is Align.LOOKUP:
+            await self._accept_by_lookup(run, rnd, items)
+            return
+        now = self._now_ms()
+        steps: dict[int, Settlement] = {}
+        judged = rule.response.duplicate is not None or rule.response.failed is not None
+        for item, raw in zip(items, results, strict=True):
+            if judged and is_duplicate(rule, raw):
+                self._observer.upstream_duplicate(rule.name, "adopted")
+                steps[item] = self._adopted(run, rnd, item, raw, now)
+            elif judged and is_failed(rule, raw):
+                run.fates[item] = failed(Code.UPSTREAM_FAILED, _FAILED, result=raw)
+                steps[item] = Release()
+            else:
+                run.fates[item] = new(raw, now)
+                steps[item] = _commit(rule, run.fingerprints[item], now, raw)
+        await self._settle(run, rnd, steps)
+
+    async def screen(self, run: Run, rnd: Round, indexes: Sequence[int]) -> list[int]:
+        """Ask the service first where the rule says so; what is left is to be forwarded."""
+        lookup = run.rule.upstream.lookup
+        if lookup is None:
+            return list(indexes)
+        keyed = [i for i in indexes if run.store_keys[i] is not None]
+        asked = keyed if lookup.always else [i for i in keyed if _is_suspect(rnd, i)]
+        if not asked:
+            return list(indexes)
+        looked = await self._lookups.of(run, asked)
+        barred = {
+            i
+            for i, said in looked.items()
+            if isinstance(said, NotFound) and i in rnd.won and not rnd.won[i].forwardable
+        }
+        undecided = {i: s for i, s in looked.items() if not isinstance(s, NotFound) or i in barred}
+        await self._settle(run, rnd, self._ruled(run, rnd, undecided))
+        return [i for i in indexes if i not in undecided]
+
+    async def adopt(self, run: Run, rnd: Round, items: Sequence[int], message: str) -> None:
+        """The service called each of ``items`` a duplicate, and said ``message``."""
+        steps: dict[int, Settlement] = {}
+        keyed: list[int] = []
+        for item in items:
+            if run.store_keys[item] is None:
+                run.fates[item] = failed(Code.UPSTREAM_REJECTED, message)
+            else:
+                keyed.append(item)
+        if run.rule.upstream.lookup is None:
+            now = self._now_ms()
+            for item in keyed:
+                self._observer.upstream_duplicate(run.rule.name, "template")
+                template = run.rule.response.duplicate_result
+                steps[item] = self._adopted(run, rnd, item, template, now, template=True)
+        else:
+            looked = await self._lookups.of(run, keyed)
+            self._count_duplicates(run.rule, looked)
+            steps |= self._ruled(run, rnd, looked)
+        await self._settle(run, rnd, steps)
+
+    async def adopt_known(self, run: Run, rnd: Round, items: Sequence[int]) -> Collection[int]:
+        """Ask for all of a rejected sub-batch in one call; adopt and return what is there."""
+        keyed = [i for i in items if run.store_keys[i] is not None]
+        looked = await self._lookups.of(run, keyed)
+        found = {i: s for i, s in looked.items() if isinstance(s, Found)}
+        self._count_duplicates(run.rule, found)
+        await self._settle(run, rnd, self._ruled(run, rnd, found))
+        return found.keys()
+
+    async def complete(self, run: Run, rnd: Round, items: Sequence[int]) -> None:
+        """Replay records that have no body: ask the service, else the template stands in."""
+        if not items or run.rule.upstream.lookup is None:
+            return
+        looked = await self._lookups.of(run, items)
+        steps: dict[int, Settlement] = {}
+        for item, said in looked.items():
+            fate = run.fates[item]
+            if isinstance(said, Found) and fate is not None:
+                run.fates[item] = replace(fate, result=said.raw)
+                if len(said.raw) <= run.rule.max_result_bytes:
+                    steps[item] = Commit(None, fate.processed_at or 0, said.raw)
+        await self._settler.settle(run, rnd, steps)
+
+    def report_doubts(self, run: Run, steps: Mapping[int, Settlement]) -> None:
+        """Tell of every item that ends in doubt."""
+        for item, step in steps.items():
+            key = run.store_keys[item]
+            if isinstance(step, MarkDoubt) and key is not None:
+                digest = key.rpartition(b":")[2].decode()
+                self._observer.doubt(run.rule.name, digest, run.exchange.request_id, item)
+
+    # ---- one item ------------------------------------------------------------------------------
+
+    async def _accept_by_lookup(self, run: Run, rnd: Round, items: Sequence[int]) -> None:
+        """The service took the items and its results say nothing of which is which.
+
+        Found: the result. No answer: committed without a body, for it was accepted. Not found
+        contradicts the acceptance, so the item is in doubt: the next attempt looks again.
+        """
+        rule, now = run.rule, self._now_ms()
+        keyed = [i for i in items if run.store_keys[i] is not None]
+        looked = await self._lookups.of(run, keyed)
+        steps: dict[int, Settlement] = {}
+        for item in items:
+            said = looked.get(item, Unsure())
+            if isinstance(said, Found) and is_failed(rule, said.raw):
+                run.fates[item] = failed(Code.UPSTREAM_FAILED, _FAILED, result=said.raw)
+                steps[item] = Release()
+            elif isinstance(said, Found):
+                run.fates[item] = new(said.raw, now)
+                steps[item] = _commit(rule, run.fingerprints[item], now, said.raw)
+            elif isinstance(said, NotFound):
+                run.fates[item] = run.unknown("the service took the batch and does not have it")
+                steps[item] = MarkDoubt(run.fingerprints[item])
+            else:
+                run.fates[item] = new(rule.response.accepted_item, now)
+                steps[item] = Commit(run.fingerprints[item], now, None, template=True)
+        await self._settle(run, rnd, steps)
+
+    def _ruled(
+        self, run: Run, rnd: Round, looked: Mapping[int, Looked]
+    ) -> dict[int, Settlement]:
+        now = self._now_ms()
+        return {item: self._rule_on(run, rnd, item, said, now) for item, said in looked.items()}
+
+    def _rule_on(self, run: Run, rnd: Round, item: int, said: Looked, now: int) -> Settlement:
+        """Decide one item by its lookup's answer."""
+        if isinstance(said, Found):
+            if is_failed(run.rule, said.raw):
+                run.fates[item] = failed(Code.UPSTREAM_FAILED, _FAILED, result=said.raw)
+                return Release()
+            return self._adopted(run, rnd, item, said.raw, now)
+        if isinstance(said, NotFound):
+            won = rnd.won.get(item)
+            if won is None or won.forwardable:
+                run.fates[item] = failed(Code.UPSTREAM_DUPLICATE_NOT_FOUND, _NOT_THERE)
+                return Release()
+            settles, age = run.terms.settles_within, won.doubt_age
+            run.fates[item] = run.unknown(
+                "an earlier attempt may still take effect",
+                None if settles is None else max(1, settles - age),
+            )
+        else:
+            run.fates[item] = run.unknown(_CANNOT_TELL)
+        return MarkDoubt(run.fingerprints[item])
+
+    def _adopted(
+        self, run: Run, rnd: Round, item: int, raw: bytes, now: int, *, template: bool = False
+    ) -> Settlement:
+        """The service did this item before: commit it, unless it did other content."""
+        fingerprint = run.fingerprints[item] if _is_suspect(rnd, item) else None
+        if not template:
+            same = same_content(run.rule, run.exchange.batch.raws[item], raw)
+            if same is False:
+                run.fates[item] = mismatch()
+                return Release()
+            if same is True:
+                fingerprint = run.fingerprints[item]
+        run.fates[item] = replayed(raw, now)
+        return _commit(run.rule, fingerprint, now, raw, template=template)
+
+    def _count_duplicates(self, rule: Rule, looked: Mapping[int, Looked]) -> None:
+        for said in looked.values():
+            result = {Found: "adopted", NotFound: "not_found"}.get(type(said), "unknown")
+            self._observer.upstream_duplicate(rule.name, result)
+
+    async def _settle(self, run: Run, rnd: Round, steps: Mapping[int, Settlement]) -> None:
+        """Write the steps; where an earlier commit stands, its result is the answer."""
+        if not steps:
+            return
+        self.report_doubts(run, steps)
+        replies = await self._settler.settle(run, rnd, steps)
+        for item, reply in replies.items():
+            if isinstance(steps[item], Commit):
+                self._reconcile(run, rnd, item, reply)
+
+    def _reconcile(self, run: Run, rnd: Round, item: int, reply: SettleReply | None) -> None:
+        fate = run.fates[item]
+        if fate is None:
+            raise AssertionError("committed an item before it was decided")
+        if isinstance(reply, Stands) and reply.record.token != rnd.token:
+            first = from_record(reply.record)
+            run.fates[item] = first if first.result is not None else replace(
+                first, result=fate.result
+            )
+        elif isinstance(reply, Conflict):
+            self._observer.commit_conflict(run.rule.name)
+            if fate.is_idempotent:
+                run.fates[item] = mismatch()
+
+
+def mismatch() -> Fate:
+    return failed(Code.PAYLOAD_MISMATCH, "this key was used before with other content")
+
+
+def _is_suspect(rnd: Round, item: int) -> bool:
+    won = rnd.won.get(item)
+    return won is not None and won.suspect
+
+
+def _commit(
+    rule: Rule, fingerprint: bytes | None, now: int, raw: bytes, *, template: bool = False
+) -> Commit:
+    """A result that is too large is committed without its body, and never released."""
+    fits = len(raw) <= rule.max_result_bytes
+    return Commit(fingerprint, now, raw if fits else None, template)

@@ -1,0 +1,295 @@
+"""The one driver where the core meets await: claim, forward, wait, stitch.
+
+Law: a request's work runs in a task of its own, to its last settle, whether or not its client is
+still there. What is held is forwarded before anything is waited for. The client gets its answer
+at the rule's deadline at the latest; what is undecided by then is told as what it is at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from proxy.adopting import Adopting, mismatch
+from proxy.core.fate import Code, Outcome, echo_of, failed, from_record
+from proxy.core.keys import KeyMaker
+from proxy.core.plan import Plan, make_plan
+from proxy.core.record import (
+    TOKEN_BYTES,
+    Busy,
+    Claim,
+    ClaimReply,
+    InDoubt,
+    Mismatch,
+    Release,
+    Replay,
+    Terms,
+    Won,
+)
+from proxy.core.upstream import Upstream
+from proxy.errors import Problem, StoreUnavailable
+from proxy.exchange import Answer, Exchange
+from proxy.forward import Forwarder
+from proxy.leases import Leases, store_unavailable
+from proxy.lookups import Lookups
+from proxy.observe import Observer
+from proxy.run import Round, Run, in_progress
+from proxy.settling import Settler
+from proxy.stitch import report_refusal, stitch
+from proxy.store.base import Store
+from proxy.waiting import Waiting
+from rules.model import Problem as KeyProblem
+from rules.model import Rule
+from rules.request import fingerprints
+
+log = logging.getLogger("idemproxy.flow")
+
+_KEY_MESSAGE: Final[dict[KeyProblem, str]] = {
+    KeyProblem.MISSING_KEY: "the item has no idempotency key",
+    KeyProblem.INVALID_KEY: "the item's idempotency key is no string of at most 255 bytes "
+    "and no 64-bit integer",
+}
+
+
+def random_token() -> bytes:
+    return os.urandom(TOKEN_BYTES)
+
+
+class Flow:
+    """Answers batches. ``now_ms``: wall clock for ``processedAt``; ``lease_margin``: seconds."""
+
+    def __init__(
+        self,
+        store: Store,
+        upstream: Upstream,
+        keys: KeyMaker,
+        observer: Observer,
+        *,
+        now_ms: Callable[[], int],
+        new_token: Callable[[], bytes] = random_token,
+        lease_margin: float = 0.5,
+    ) -> None:
+        self._store = store
+        self._keys = keys
+        self._observer = observer
+        self._new_token = new_token
+        self._waiting = Waiting()
+        self._settler = Settler(store, self._waiting, observer)
+        self._adopting = Adopting(self._settler, Lookups(upstream, observer), observer, now_ms)
+        leases = Leases(store, self._settler, self._waiting, lease_margin)
+        self._forwarder = Forwarder(upstream, self._settler, leases, self._adopting, observer)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def handle(self, exchange: Exchange) -> Answer:
+        """Answer one batch, which is not empty.
+
+        Raises Problem where a closed rule's store does not answer. The caller may be cancelled:
+        the work goes on.
+        """
+        loop = asyncio.get_running_loop()
+        rule = exchange.rule
+        run = Run(exchange, terms_of(rule), loop.time(), [None] * len(exchange.batch))
+        work = loop.create_task(self._work(run))
+        self._tasks.add(work)
+        work.add_done_callback(self._tasks.discard)
+        self._observer.in_flight(len(exchange.batch))
+        work.add_done_callback(lambda task: self._ended(task, run))
+        await asyncio.wait({work}, timeout=rule.deadline)
+        if work.done():
+            work.result()
+        return stitch(run, self._observer, loop.time())
+
+    def _ended(self, work: asyncio.Task[None], run: Run) -> None:
+        self._observer.in_flight(-len(run.exchange.batch))
+        if work.cancelled():
+            return
+        error = work.exception()
+        if isinstance(error, Problem):
+            report_refusal(run, self._observer, asyncio.get_running_loop().time(), error.status)
+        elif error is not None:
+            log.error("request %s failed", run.exchange.request_id, exc_info=error)
+
+    async def drain(self, timeout: float) -> bool:  # noqa: ASYNC109 a drain has one
+        """Wait for requests under way and then for the backlog. False: time ran out."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + timeout
+        while self._tasks and loop.time() < end:
+            await asyncio.wait(self._tasks, timeout=end - loop.time())
+        flushed = await self._settler.backlog.flush(max(0.0, end - loop.time()))
+        return flushed and not self._tasks
+
+    @property
+    def under_way(self) -> int:
+        """Requests whose work has not ended."""
+        return len(self._tasks)
+
+    # ---- one request ---------------------------------------------------------------------------
+
+    async def _work(self, run: Run) -> None:
+        plan = self._plan(run)
+        run.decide(plan.mismatches, mismatch())
+        for index, problem in plan.invalid.items():
+            run.fates[index] = failed(Code(problem), _KEY_MESSAGE[problem])
+        rounds: list[Round] = []
+        try:
+            busy = await self._claim_and_forward(run, rounds, plan.firsts, plan.unkeyed)
+            await self._wait(run, rounds, busy)
+        finally:
+            # Only a bug leaves claims open here; their leases end them, as after a crash.
+            for rnd in rounds:
+                self._waiting.free([run.store_keys[i] or b"" for i in rnd.open])
+        for index, first in plan.echoes.items():
+            fate = run.fates[first]
+            if fate is None:
+                raise AssertionError("the work ended with an item undecided")
+            run.fates[index] = echo_of(fate)
+            if first in run.upstream_decided:
+                run.upstream_decided.add(index)
+
+    def _plan(self, run: Run) -> Plan:
+        exchange, rule, batch = run.exchange, run.rule, run.exchange.batch
+        prints: Sequence[bytes | None]
+        if rule.request.ignore_mismatch:
+            prints = [None] * len(batch)
+        else:
+            prints = fingerprints(rule, batch.raws)
+        if batch.problems:
+            keyed = [i for i, k in enumerate(batch.keys) if k is not None]
+        else:
+            keyed = list(range(len(batch)))
+        made = self._keys.store_keys(
+            rule.name, rule.generation, exchange.scope, [batch.keys[i] or () for i in keyed]
+        )
+        store_keys: list[bytes | None] = [None] * len(batch)
+        for index, key in zip(keyed, made, strict=True):
+            store_keys[index] = key
+        run.fingerprints, run.store_keys = prints, store_keys
+        return make_plan(
+            batch.keys,
+            batch.problems,
+            prints,
+            forward_missing_key=rule.request.forward_missing_key,
+        )
+
+    async def _claim_and_forward(
+        self,
+        run: Run,
+        rounds: list[Round],
+        indexes: Sequence[int],
+        unkeyed: Sequence[int] = (),
+    ) -> dict[int, int]:
+        """One claim round: forward what was won. The busy items and how long they are held."""
+        loop = asyncio.get_running_loop()
+        claimed = Round(self._new_token(), loop.time() + run.rule.lease)
+        first_claim = not rounds
+        busy = await self._claim(run, claimed, indexes)
+        rounds.append(claimed)
+        unclaimed = [i for i in indexes if run.fates[i] is None and i not in busy]
+        unanswered = [i for i in unclaimed if i not in claimed.won]
+        if claimed.won and loop.time() >= run.deadline:
+            await self._let_go(run, claimed)
+        # Without an answer the claims may still have been taken: their token settles them.
+        blind = Round(claimed.token, 0.0, recorded=False)
+        if unanswered and not run.rule.fail_open:
+            all_of_it = first_claim and len(unanswered) == len(indexes)
+            await self._refuse(run, blind, unanswered, everything=all_of_it)
+            unanswered = []
+        await self._forwarder.forward(run, claimed, sorted((*claimed.open, *unkeyed)))
+        await self._forwarder.forward(run, blind, unanswered)
+        await self._adopting.complete(run, claimed, claimed.bodyless)
+        return busy
+
+    async def _claim(self, run: Run, rnd: Round, indexes: Sequence[int]) -> dict[int, int]:
+        """Claim in one round trip. What nobody answered for is neither won, decided nor busy."""
+        if not indexes:
+            return {}
+        keys = [run.store_keys[i] or b"" for i in indexes]
+        claims = [Claim(run.fingerprints[i]) for i in indexes]
+        replies: Sequence[ClaimReply | StoreUnavailable]
+        try:
+            replies = await self._store.claim(keys, claims, rnd.token, run.terms)
+        except StoreUnavailable as outage:
+            replies = [outage] * len(keys)
+        busy: dict[int, int] = {}
+        for index, reply in zip(indexes, replies, strict=True):
+            match reply:
+                case Won():
+                    rnd.won[index] = reply
+                case Replay(record):
+                    run.fates[index] = from_record(record)
+                    if record.result is None:
+                        rnd.bodyless.append(index)
+                case Busy(left):
+                    busy[index] = left
+                case Mismatch():
+                    run.fates[index] = mismatch()
+                case InDoubt(age):
+                    run.fates[index] = run.unknown(
+                        f"an attempt {age / 1000:.0f} s ago has no known outcome"
+                    )
+                case StoreUnavailable():
+                    pass
+        rnd.open.update(rnd.won)
+        self._waiting.hold([run.store_keys[i] or b"" for i in rnd.won])
+        return busy
+
+    async def _refuse(
+        self, run: Run, rnd: Round, items: Sequence[int], *, everything: bool
+    ) -> None:
+        """A closed rule forwards nothing without the store, and says so of the whole request
+        where nothing else was claimed."""
+        run.decide(items, store_unavailable())
+        await self._settler.settle(run, rnd, dict.fromkeys(items, Release()))
+        if everything:
+            raise Problem(
+                503,
+                "store-unavailable",
+                "the idempotency store did not answer, and this endpoint is closed without it",
+                (("Retry-After", "1"),),
+            )
+
+    async def _let_go(self, run: Run, rnd: Round) -> None:
+        """Won after the client's deadline: nobody waits for it any more."""
+        run.decide(rnd.won, in_progress(None))
+        await self._settler.settle(run, rnd, dict.fromkeys(rnd.won, Release()))
+
+    async def _wait(self, run: Run, rounds: list[Round], busy: dict[int, int]) -> None:
+        if not busy:
+            return
+        loop = asyncio.get_running_loop()
+        give_up = min(loop.time() + run.rule.wait, run.deadline)
+        attempt = 0
+        while busy and loop.time() < give_up:
+            run.waiting = set(busy)
+            run.waiting_watch.start(loop.time())
+            keys = [run.store_keys[i] or b"" for i in busy]
+            await self._waiting.turn(keys, attempt, give_up)
+            run.waiting_watch.stop(loop.time())
+            before = set(busy)
+            busy = await self._claim_and_forward(run, rounds, sorted(busy))
+            self._count_waits(run, before - set(busy))
+            attempt += 1
+        for index, left in busy.items():
+            run.fates[index] = in_progress(left)
+            self._observer.wait(run.rule.name, "timeout")
+
+    def _count_waits(self, run: Run, ended: set[int]) -> None:
+        for index in ended:
+            fate = run.fates[index]
+            replay = fate is not None and fate.outcome is Outcome.REPLAYED
+            self._observer.wait(run.rule.name, "replayed" if replay else "claimed")
+
+
+def terms_of(rule: Rule) -> Terms:
+    """What ``rule`` says of its records."""
+    settles = rule.upstream.settles_within
+    return Terms(
+        lease=round(rule.lease * 1000),
+        retention=round(rule.retention * 1000),
+        detects_duplicates=rule.upstream.detects_duplicates,
+        has_lookup=rule.upstream.lookup is not None,
+        settles_within=None if settles is None else round(settles * 1000),
+    )

@@ -1,0 +1,251 @@
+"""Forward what a request holds, and settle each delivery as it arrives.
+
+Law: an item is forwarded only while its lease covers the call; after a definite rejection the
+isolation says what to send next; after an unknown nothing is released. Every item given is
+decided when ``forward`` returns, and none of its claims is left open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import assert_never
+
+from proxy.adopting import Adopting
+from proxy.calls import batch_call
+from proxy.core.delivery import AFTERMATH, OF_FAULT, OF_VERDICT, Delivery
+from proxy.core.fate import Code, failed
+from proxy.core.isolation import AskAll, Isolation, Send
+from proxy.core.record import MarkDoubt, Release, Settlement
+from proxy.core.upstream import NoReply, Purpose, Reply, Upstream
+from proxy.leases import Leases
+from proxy.observe import Observer
+from proxy.pace import Pace
+from proxy.run import Round, Run
+from proxy.settling import Settler
+from rules.model import Align, Verdict
+from rules.request import sub_body
+from rules.response import Response, offenders, rejection_message, results, verdict
+
+
+@dataclass(frozen=True, slots=True)
+class _Delivered:
+    """What became of one call. ``results``: one for each item, where it was accepted."""
+
+    delivery: Delivery
+    verdict: Verdict = Verdict.UNKNOWN
+    response: Response | None = None
+    reply: Reply | None = None
+    results: Sequence[bytes] = ()
+    detail: str = ""
+
+    @property
+    def retry_after_ms(self) -> int | None:
+        """The service's Retry-After in whole seconds; its date form is not handed on."""
+        for name, value in self.reply.headers if self.reply else ():
+            if name.lower() == "retry-after" and value.strip().isdecimal():
+                return int(value) * 1000
+        return None
+
+
+class Forwarder:
+    """Forwards on behalf of all requests of a process; holds no state of any of them."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        settler: Settler,
+        leases: Leases,
+        adopting: Adopting,
+        observer: Observer,
+    ) -> None:
+        self._upstream = upstream
+        self._settler = settler
+        self._leases = leases
+        self._adopting = adopting
+        self._observer = observer
+        self._pace = Pace()
+
+    async def forward(self, run: Run, rnd: Round, indexes: Sequence[int]) -> None:
+        """Forward the items in request order, in chunks; those without a key are forwarded too."""
+        items = await self._adopting.screen(run, rnd, indexes)
+        if not items:
+            return
+        if not run.exchange.may_split and len(items) != len(run.exchange.batch):
+            await self._give_up(run, rnd, items, "the request is signed and cannot be split")
+            return
+        size = self._chunk_size(run, len(items))
+        chunks = [items[i : i + size] for i in range(0, len(items), size)]
+        if run.rule.upstream.concurrency == 1 or len(chunks) == 1:
+            for position, chunk in enumerate(chunks):
+                told_to_wait = await self._chunk(run, rnd, chunk)
+                if told_to_wait:
+                    rest = [i for later in chunks[position + 1 :] for i in later]
+                    await self._not_now(run, rnd, rest, told_to_wait)
+                    return
+            return
+        gate = asyncio.Semaphore(run.rule.upstream.concurrency)
+
+        async def one(chunk: Sequence[int]) -> None:
+            async with gate:
+                await self._chunk(run, rnd, chunk)
+
+        await asyncio.gather(*(one(chunk) for chunk in chunks))
+
+    @staticmethod
+    def _chunk_size(run: Run, items: int) -> int:
+        if not run.exchange.may_split:
+            return items
+        if run.rule.response.align is Align.SINGLE:
+            return 1
+        return min(items, run.rule.upstream.max_items or items)
+
+    async def _chunk(self, run: Run, rnd: Round, items: Sequence[int]) -> int | None:
+        """One chunk to its end. Milliseconds where the service said when to come back."""
+        lookup = run.rule.upstream.lookup
+        isolation = Isolation(items, can_ask_all=lookup is not None and lookup.is_batch)
+        wait: int | None = None
+        while (step := isolation.next()) is not None:
+            match step:
+                case Send():
+                    wait = await self._send(run, rnd, isolation, step)
+                case AskAll():
+                    looked = await self._adopting.adopt_known(run, rnd, step.items)
+                    isolation.looked_up(looked)
+                case _:
+                    assert_never(step)
+        return wait
+
+    async def _send(self, run: Run, rnd: Round, isolation: Isolation, step: Send) -> int | None:
+        if refusal := await self._budget(run, step):
+            await self._give_up(run, rnd, isolation.abandon(), refusal)
+            return None
+        held = await self._leases.secure(run, rnd, step.items)
+        items = isolation.narrow(held) if len(held) < len(step.items) else step.items
+        if not items:
+            isolation.undecided()
+            return None
+        delivered = await self._deliver(run, items, step.again)
+        if delivered.delivery is Delivery.ACCEPTED:
+            isolation.accepted()
+            await self._adopting.accept(run, rnd, items, delivered.results)
+            return None
+        if delivered.delivery is Delivery.REJECTED:
+            await self._reject(run, rnd, isolation, items, delivered)
+            return None
+        return await self._aftermath(run, rnd, isolation, items, delivered)
+
+    async def _budget(self, run: Run, step: Send) -> str | None:
+        """Why this call must not be made, or None."""
+        isolate = run.rule.upstream.isolate
+        if step.again:
+            if not run.exchange.may_split:
+                return "the request is signed and cannot be split"
+            if run.isolation_calls >= isolate.max_calls:
+                return f"more than {isolate.max_calls} calls are needed to find the items at fault"
+            run.isolation_calls += 1
+            if not await self._pace.turn(run.rule.name, isolate.per_second, run.deadline):
+                return "too many isolation calls are under way"
+        if asyncio.get_running_loop().time() >= run.deadline:
+            return "the request's deadline passed before the item was forwarded"
+        return None
+
+    async def _deliver(self, run: Run, items: Sequence[int], again: bool) -> _Delivered:
+        loop = asyncio.get_running_loop()
+        purpose = Purpose.ISOLATION if again else Purpose.BATCH
+        call = batch_call(run.exchange, sub_body(run.rule, run.exchange.batch, items), purpose)
+        run.in_flight.update(items)
+        started = loop.time()
+        run.upstream_watch.start(started)
+        reply = await self._upstream.call(call, run.rule.upstream.timeout)
+        ended = loop.time()
+        run.upstream_watch.stop(ended)
+        run.in_flight.difference_update(items)
+        run.upstream_calls += 1
+        delivered = self._read(run, items, reply)
+        run.course.note(delivered.delivery, delivered.reply)
+        self._observer.upstream_call(
+            run.rule.name, purpose, delivered.delivery, ended - started
+        )
+        return delivered
+
+    @staticmethod
+    def _read(run: Run, items: Sequence[int], reply: Reply | NoReply) -> _Delivered:
+        if isinstance(reply, NoReply):
+            return _Delivered(OF_FAULT[reply.fault], detail=reply.detail)
+        response = Response(reply.status, reply.body)
+        said = verdict(run.rule, response)
+        delivery = OF_VERDICT[said]
+        matched: Sequence[bytes] | None = ()
+        if delivery is Delivery.ACCEPTED:
+            if run.rule.response.align is Align.LOOKUP:
+                matched = [run.rule.response.accepted_item] * len(items)
+            else:
+                keys = run.exchange.batch.keys
+                matched = results(run.rule, response, [keys[i] for i in items])
+            if matched is None:
+                delivery = Delivery.UNKNOWN
+        detail = f"HTTP {reply.status}"
+        return _Delivered(delivery, said, response, reply, matched or (), detail)
+
+    async def _reject(
+        self,
+        run: Run,
+        rnd: Round,
+        isolation: Isolation,
+        items: Sequence[int],
+        delivered: _Delivered,
+    ) -> None:
+        response = delivered.response
+        assert response is not None  # noqa: S101 a rejection is a response
+        run.upstream_decided.update(items)
+        named = offenders(run.rule, response, run.exchange.batch, items) or {}
+        by_item = {items[position]: message for position, message in named.items()}
+        message = rejection_message(response)
+        ruling = isolation.rejected(delivered.verdict, message, by_item)
+        if ruling.rejected:
+            for item, said in ruling.rejected.items():
+                run.fates[item] = failed(Code.UPSTREAM_REJECTED, said)
+            await self._settler.settle(run, rnd, dict.fromkeys(ruling.rejected, Release()))
+        await self._adopting.adopt(run, rnd, ruling.duplicates, message)
+
+    async def _aftermath(
+        self,
+        run: Run,
+        rnd: Round,
+        isolation: Isolation,
+        items: Sequence[int],
+        delivered: _Delivered,
+    ) -> int | None:
+        after = AFTERMATH[delivered.delivery]
+        isolation.undecided()
+        if after.ends:
+            items = (*items, *isolation.abandon())
+        run.upstream_decided.update(items)
+        message, wait = f"{after.message} ({delivered.detail})", delivered.retry_after_ms
+        if delivered.delivery is Delivery.REFUSED and delivered.response is not None:
+            message = rejection_message(delivered.response)
+        if after.release:
+            run.decide(items, failed(after.code, message, retry_after_ms=wait))
+            await self._settler.settle(run, rnd, dict.fromkeys(items, Release()))
+            return wait if delivered.delivery is Delivery.UNAVAILABLE else None
+        run.decide(items, run.unknown(message))
+        await self._doubt(run, rnd, items)
+        return None
+
+    async def _doubt(self, run: Run, rnd: Round, items: Sequence[int]) -> None:
+        steps: dict[int, Settlement] = {i: MarkDoubt(run.fingerprints[i]) for i in items}
+        self._adopting.report_doubts(run, steps)
+        await self._settler.settle(run, rnd, steps)
+
+    async def _give_up(self, run: Run, rnd: Round, items: Sequence[int], why: str) -> None:
+        run.decide(items, failed(Code.ISOLATION_LIMIT, why))
+        await self._settler.settle(run, rnd, dict.fromkeys(items, Release()))
+
+    async def _not_now(self, run: Run, rnd: Round, items: Sequence[int], wait: int) -> None:
+        """The service said when to come back: what it was not asked for yet waits as well."""
+        after = AFTERMATH[Delivery.UNAVAILABLE]
+        run.upstream_decided.update(items)
+        run.decide(items, failed(after.code, after.message, retry_after_ms=wait))
+        await self._settler.settle(run, rnd, dict.fromkeys(items, Release()))

@@ -1,0 +1,90 @@
+"""Make sure that a claim's lease covers the call that is about to be made.
+
+Law: what is not certainly held is not forwarded. Where the upstream does not detect duplicates
+the store hears of every forward first (``sent``); elsewhere a lease is extended only when it
+would end before the call can.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from proxy.core.fate import Code, Fate, failed
+from proxy.core.record import Applied, Extend, Release, Sent, Settlement
+from proxy.errors import StoreUnavailable
+from proxy.run import Round, Run, in_progress
+from proxy.settling import Settler
+from proxy.store.base import Store
+from proxy.waiting import Waiting
+
+_SENT: Final = Sent()
+_EXTEND: Final = Extend()
+
+
+class Leases:
+    """``margin``: seconds beyond the upstream timeout that a lease must still have."""
+
+    def __init__(self, store: Store, settler: Settler, waiting: Waiting, margin: float) -> None:
+        self._store = store
+        self._settler = settler
+        self._waiting = waiting
+        self._margin = margin
+
+    async def secure(self, run: Run, rnd: Round, items: Sequence[int]) -> Sequence[int]:
+        """Those of ``items`` that may be forwarded now; the others are decided."""
+        if not rnd.recorded or not rnd.open:
+            return items
+        now = asyncio.get_running_loop().time()
+        if not run.rule.upstream.detects_duplicates:
+            targets, step = [i for i in items if i in rnd.open], _SENT
+        elif rnd.held_until - now < run.rule.upstream.timeout + self._margin:
+            targets, step = sorted(rnd.open), _EXTEND
+        else:
+            return items
+        refused = await self._renew(run, rnd, targets, step, now)
+        return [i for i in items if i not in refused] if refused else items
+
+    async def _renew(
+        self, run: Run, rnd: Round, targets: Sequence[int], step: Settlement, now: float
+    ) -> set[int]:
+        """Apply ``step`` to the targets; the items that must not be forwarded."""
+        keys = [run.store_keys[i] or b"" for i in targets]
+        replies: Sequence[object]
+        try:
+            replies = await self._store.settle(keys, [step] * len(keys), rnd.token, run.terms)
+        except StoreUnavailable as outage:
+            replies = [outage] * len(keys)
+        lost: list[int] = []
+        unanswered: list[int] = []
+        for index, reply in zip(targets, replies, strict=True):
+            if isinstance(reply, StoreUnavailable):
+                unanswered.append(index)
+            elif not isinstance(reply, Applied):
+                lost.append(index)
+        if not lost and not unanswered and step is _EXTEND:
+            rnd.held_until = now + run.rule.lease
+        self._lose(run, rnd, lost)
+        if step is _EXTEND and run.rule.fail_open:
+            return set(lost)  # the upstream is the last arbiter
+        await self._without_store(run, rnd, unanswered)
+        return {*lost, *unanswered}
+
+    def _lose(self, run: Run, rnd: Round, lost: Sequence[int]) -> None:
+        run.decide(lost, in_progress(None))
+        rnd.open.difference_update(lost)
+        self._waiting.free([run.store_keys[i] or b"" for i in lost])
+
+    async def _without_store(self, run: Run, rnd: Round, items: Sequence[int]) -> None:
+        if items:
+            run.decide(items, store_unavailable())
+            await self._settler.settle(run, rnd, dict.fromkeys(items, Release()))
+
+
+def store_unavailable() -> Fate:
+    return failed(
+        Code.STORE_UNAVAILABLE,
+        "the store did not answer, and this rule does not forward without it",
+        retry_after_ms=1000,
+    )

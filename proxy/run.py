@@ -1,0 +1,121 @@
+"""One request's state while it is worked on. Law: state and small questions to it; no I/O.
+
+``Run`` belongs to one request; ``Round`` is what one claim round of it won under one token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from proxy.core.answer import Course
+from proxy.core.fate import Code, Fate, failed
+from proxy.core.record import Terms, Won
+from proxy.exchange import Exchange
+from rules.model import Rule
+
+
+@dataclass(slots=True)
+class Round:
+    """What one claim round won. ``recorded`` False: the store did not answer and the rule fails
+    open, so nothing is known to be held. ``held_until``: monotonic seconds, the lease's end as
+    seen from before the claim was sent, which is never later than the store's."""
+
+    token: bytes
+    held_until: float
+    won: dict[int, Won] = field(default_factory=dict)
+    recorded: bool = True
+    open: set[int] = field(default_factory=set)
+    """Item indexes that are won and not settled yet."""
+    bodyless: list[int] = field(default_factory=list)
+    """Replays whose record has no body."""
+
+
+class Stopwatch:
+    """Seconds during which at least one of several things was under way."""
+
+    __slots__ = ("_since", "_under_way", "seconds")
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._under_way = 0
+        self._since = 0.0
+
+    def start(self, now: float) -> None:
+        if self._under_way == 0:
+            self._since = now
+        self._under_way += 1
+
+    def stop(self, now: float) -> None:
+        self._under_way -= 1
+        if self._under_way == 0:
+            self.seconds += now - self._since
+
+
+@dataclass(slots=True)
+class Run:
+    """``fates[i]`` is None until item i is decided; ``in_flight`` and ``waiting`` say what an
+    undecided one is at, for an answer that cannot wait any longer."""
+
+    exchange: Exchange
+    terms: Terms
+    started: float
+    fates: list[Fate | None]
+    store_keys: Sequence[bytes | None] = ()
+    fingerprints: Sequence[bytes | None] = ()
+    course: Course = field(default_factory=Course)
+    upstream_decided: set[int] = field(default_factory=set)
+    in_flight: set[int] = field(default_factory=set)
+    waiting: set[int] = field(default_factory=set)
+    upstream_watch: Stopwatch = field(default_factory=Stopwatch)
+    waiting_watch: Stopwatch = field(default_factory=Stopwatch)
+    upstream_calls: int = 0
+    isolation_calls: int = 0
+
+    @property
+    def rule(self) -> Rule:
+        return self.exchange.rule
+
+    @property
+    def deadline(self) -> float:
+        """Monotonic seconds at which the client gets its answer whatever is undecided."""
+        return self.started + self.rule.deadline
+
+    @property
+    def unknown_is_retryable(self) -> bool:
+        upstream = self.rule.upstream
+        return upstream.detects_duplicates or upstream.lookup is not None
+
+    def unknown(self, message: str, retry_after_ms: int | None = None) -> Fate:
+        return failed(
+            Code.OUTCOME_UNKNOWN,
+            message,
+            retryable=self.unknown_is_retryable,
+            retry_after_ms=retry_after_ms if self.unknown_is_retryable else None,
+        )
+
+    def decide(self, indexes: Iterable[int], fate: Fate) -> None:
+        for index in indexes:
+            self.fates[index] = fate
+
+    def decided(self) -> list[Fate]:
+        """Every item's fate as of now; what is undecided is told as what it is at."""
+        return [f if f is not None else self._undecided(i) for i, f in enumerate(self.fates)]
+
+    def _undecided(self, index: int) -> Fate:
+        if index in self.in_flight:
+            return self.unknown("the request's deadline passed while the service was working on it")
+        if index in self.waiting:
+            return in_progress(None)
+        return failed(
+            Code.ISOLATION_LIMIT, "the request's deadline passed before the item was forwarded"
+        )
+
+
+def in_progress(left_ms: int | None) -> Fate:
+    """Held by another request. Its lease may run for long, but it is mostly done soon."""
+    return failed(
+        Code.IN_PROGRESS,
+        "another request is working on this item",
+        retry_after_ms=1000 if left_ms is None else max(1, min(left_ms, 1000)),
+    )

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-_INDEX: Final = re.compile(r"0|[1-9][0-9]*")
+_INDEX: Final = re.compile(r"0|[1-9][0-9]{0,17}")
 _BAD_ESCAPE: Final = re.compile(r"~(?![01])")
 
 
@@ -18,6 +18,14 @@ class _Missing:
 
 
 MISSING: Final = _Missing()
+
+
+def index_in(token: str, length: int) -> int | None:
+    """The index that ``token`` names in an array of ``length`` elements, or None."""
+    if _INDEX.fullmatch(token) is None:
+        return None
+    index = int(token)
+    return index if index < length else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +42,9 @@ class Pointer:
         if self.text and not self.text.startswith("/"):
             raise ValueError(f'a JSON Pointer is "" or starts with "/": {self.text!r}')
         if _BAD_ESCAPE.search(self.text):
-            raise ValueError(f'"~" in a JSON Pointer is written "~0" and "/" is "~1": {self.text!r}')
+            raise ValueError(
+                f'"~" in a JSON Pointer is written "~0" and "/" is "~1": {self.text!r}'
+            )
         parts = self.text.split("/")[1:]
         tokens = tuple(p.replace("~1", "/").replace("~0", "~") for p in parts)
         object.__setattr__(self, "tokens", tokens)
@@ -47,9 +57,10 @@ class Pointer:
                     return MISSING
                 document = document[token]
             elif isinstance(document, list):
-                if not _INDEX.fullmatch(token) or int(token) >= len(document):
+                index = index_in(token, len(document))
+                if index is None:
                     return MISSING
-                document = document[int(token)]
+                document = document[index]
             else:
                 return MISSING
         return document

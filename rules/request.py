@@ -1,0 +1,193 @@
+"""A request body to a batch of items, and a part of a batch back to a body.
+
+Law: an item is its exact bytes, sliced and joined and never written again; outside the array
+every byte stays, apart from the counts that the rule names. Reasons why a body cannot be read::
+
+    not_utf8           not UTF-8
+    not_json           not one JSON text (a byte order mark, NaN, a lone surrogate, junk behind it)
+    too_deep           nested deeper than 64
+    no_items           no array stands at the rule's pointer
+    duplicate_member   a name stands twice on the way to the items, a count or an item's key
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw
+
+from rules.itemkeys import key_reader
+from rules.jsontext import (
+    DuplicateMember,
+    TooDeep,
+    array_length,
+    check_depth,
+    parse_array,
+    parse_long_integers,
+    span_of,
+    validate,
+)
+from rules.model import Batch, Rule, Unreadable
+from rules.pointer import Pointer, index_in
+
+FINGERPRINT_BYTES: Final = 16
+_COUNT_FIRST: Final = 256 * 1024
+"""From this size on the elements are counted before an object is made of each: an array of 8 MB
+may hold four million."""
+
+
+@dataclass(frozen=True, slots=True)
+class TooMany:
+    """The batch has ``count`` items, more than the rule's ``max_items``."""
+
+    count: int
+
+
+def read_batch(rule: Rule, body: bytes) -> Batch | Unreadable | TooMany:
+    """The batch in ``body``. ``max_bytes`` is the caller's to hold, before this."""
+    try:
+        if not body.isascii():
+            body.decode()
+        return _read(rule, body)
+    except UnicodeDecodeError as error:
+        return Unreadable("not_utf8", f"the body is not UTF-8 at byte {error.start}")
+    except TooDeep as error:
+        return Unreadable("too_deep", str(error))
+    except DuplicateMember as error:
+        return Unreadable("duplicate_member", str(error))
+    except ValueError as error:
+        return Unreadable("not_json", str(error))
+
+
+def _read(rule: Rule, body: bytes) -> Batch | Unreadable | TooMany:
+    request = rule.request
+    span = span_of(body, request.items)
+    if span is None or body[span[0]] != ord("["):
+        validate(body)
+        check_depth(body)
+        return Unreadable("no_items", f'no array stands at "{request.items.text}"')
+    array = body[slice(*span)]
+    if len(array) >= _COUNT_FIRST:
+        validate(array)
+        check_depth(body)
+        count = array_length(array)
+        raws = parse_array(array) if count <= request.max_items else []
+    else:
+        raws = parse_array(array)
+        count = len(raws)
+        check_depth(body)
+    if count > request.max_items:
+        return TooMany(count)
+    for pointer in request.counts:
+        span_of(body, pointer)
+    items = list(map(bytes, raws))
+    keys, problems = key_reader(request.key).read(items, array)
+    return Batch(body, span, items, keys, problems)
+
+
+def sub_body(rule: Rule, batch: Batch, indexes: Sequence[int]) -> bytes:
+    """The body with only these items, in this order; the very body where they are all, in order."""
+    if len(indexes) == len(batch) and list(indexes) == list(range(len(batch))):
+        return batch.whole
+    array = b"[" + b",".join([batch.raws[i] for i in indexes]) + b"]"
+    edits = [(*batch.span, array)]
+    for pointer in rule.request.counts:
+        span = span_of(batch.whole, pointer)
+        if span is not None and _is_number_beside(batch, span):
+            edits.append((*span, str(len(indexes)).encode()))
+    return _edited(batch.whole, edits)
+
+
+def _is_number_beside(batch: Batch, span: tuple[int, int]) -> bool:
+    """Whether a number stands there, and outside the array."""
+    is_number = batch.whole[span[0]] in b"-0123456789"
+    return is_number and (span[1] <= batch.span[0] or batch.span[1] <= span[0])
+
+
+def _edited(data: bytes, edits: list[tuple[int, int, bytes]]) -> bytes:
+    parts = []
+    position = 0
+    for start, end, text in sorted(set(edits)):
+        parts += [data[position:start], text]
+        position = end
+    return b"".join([*parts, data[position:]])
+
+
+# ---- fingerprints ------------------------------------------------------------------------------
+
+
+def _as_written(text: str) -> Raw:
+    return Raw(text.encode())
+
+
+# A number that is no plain integer stays as its text; an integer of any length is exact anyway.
+_VALUES: Final = msgspec.json.Decoder(list[Any], float_hook=_as_written)
+_VALUE: Final = msgspec.json.Decoder(float_hook=_as_written)
+_CANONICAL: Final = msgspec.json.Encoder(order="sorted")
+
+
+def fingerprints(rule: Rule, raws: Sequence[bytes]) -> list[bytes]:
+    """A digest of each item's content: of its canonical JSON (members sorted by name, no space,
+    strings by their characters, numbers by their text), without what the rule excludes.
+
+    Of a repeated member name the last counts. The integer ``-0`` is ``0``.
+    """
+    exclude = _in_order_of_removal(rule.request.fingerprint_exclude)
+    try:
+        values = _VALUES.decode(b"[" + b",".join(raws) + b"]")
+    except msgspec.ValidationError:
+        values = [_value(raw) for raw in raws]
+    if exclude:
+        values = [_without(value, exclude) for value in values]
+    # One call for all of them; canonical JSON has no line break of its own.
+    lines = _CANONICAL.encode_lines(values).split(b"\n")
+    lines.pop()
+    return [blake2b(line, digest_size=FINGERPRINT_BYTES).digest() for line in lines]
+
+
+def _value(raw: bytes) -> Any:
+    try:
+        return _VALUE.decode(raw)
+    except msgspec.ValidationError:
+        return parse_long_integers(raw, _as_written)
+
+
+@lru_cache(maxsize=1024)
+def _in_order_of_removal(pointers: tuple[Pointer, ...]) -> tuple[Pointer, ...]:
+    """Higher indexes first, so that removing one element does not move the next one to remove."""
+
+    def rank(pointer: Pointer) -> list[tuple[int, str]]:
+        return [(index_in(t, 2**63) or 0, t) for t in pointer.tokens]
+
+    return tuple(sorted(pointers, key=rank, reverse=True))
+
+
+def _without(value: Any, exclude: tuple[Pointer, ...]) -> Any:
+    for pointer in exclude:
+        if not pointer.tokens:
+            return None
+        *way, last = pointer.tokens
+        parent = value
+        for token in way:
+            parent = _child(parent, token)
+        if isinstance(parent, dict):
+            parent.pop(last, None)
+        elif isinstance(parent, list):
+            index = index_in(last, len(parent))
+            if index is not None:
+                del parent[index]
+    return value
+
+
+def _child(value: Any, token: str) -> Any:
+    if isinstance(value, dict):
+        return value.get(token)
+    if isinstance(value, list):
+        index = index_in(token, len(value))
+        return None if index is None else value[index]
+    return None

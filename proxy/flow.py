@@ -112,7 +112,7 @@ class Flow:
         elif error is not None:
             log.error("request %s failed", run.exchange.request_id, exc_info=error)
 
-    async def drain(self, timeout: float) -> bool:  # noqa: ASYNC109 a drain has one
+    async def drain(self, timeout: float) -> bool:
         """Wait for requests under way and then for the backlog. False: time ran out."""
         loop = asyncio.get_running_loop()
         end = loop.time() + timeout

@@ -69,7 +69,7 @@ class Backlog:
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._work())
 
-    async def flush(self, timeout: float) -> bool:  # noqa: ASYNC109 the caller's drain time
+    async def flush(self, timeout: float) -> bool:
         """Wait until all is written. False: time ran out first, and the rest is given up."""
         if self._task is not None and not self._task.done():
             await asyncio.wait({self._task}, timeout=timeout)

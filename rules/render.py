@@ -1,0 +1,260 @@
+"""One answer body: the rule's fields added to each result, the list put in its place, recounted.
+
+Law: what the service wrote stays byte for byte. A field is spliced in before an object's closing
+brace; only members of the rule's own field names are replaced or taken out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+import msgspec
+
+from rules.jsontext import SPACE, members, span_of, validate
+from rules.model import Rule
+from rules.pointer import Pointer
+
+_WRITE: Final = msgspec.json.Encoder().encode
+_ADDED_RESULTS: Final = Pointer("/results")
+_OPEN: Final = ord("{")
+_EMPTY: Final = b"{" + SPACE
+"""What stands before the closing brace of an object that may be empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorBody:
+    """What went wrong with one item, as its client meets it."""
+
+    code: str
+    message: str
+    retryable: bool
+    retry_after_ms: int | None = None
+
+
+class Row(NamedTuple):
+    """One item's answer. ``result`` None: there is none, and ``failed_item`` is started from.
+    ``processed_at`` None: left as the service wrote it."""
+
+    result: bytes | None
+    is_idempotent: bool
+    processed_at: int | None = None
+    error: ErrorBody | None = None
+
+
+def processed_at_text(ms: int) -> str:
+    """RFC 3339 in UTC with milliseconds: ``2026-11-23T10:00:00.000Z``."""
+    return f"{_second_text(ms // 1000)}.{ms % 1000:03d}Z"
+
+
+@lru_cache(maxsize=1024)
+def _second_text(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+# ---- one item ----------------------------------------------------------------------------------
+
+
+class _Painter:
+    """Adds one rule's fields to results; what many rows share is made once."""
+
+    def __init__(self, rule: Rule) -> None:
+        fields = rule.response.fields
+        self._fields = fields
+        self._failed_item = rule.response.failed_item
+        named = (fields.is_idempotent, fields.processed_at, fields.error)
+        self._names = frozenset(name for name in named if name is not None)
+        self._quoted = [_WRITE(name) for name in self._names]
+        # Written with an escape, an ASCII name has at least one \u00XX, or is escaped for a slash.
+        plain = all(name.isascii() and "/" not in name for name in self._names)
+        self._hidden = rb"\u00" if plain else b"\\"
+        wrap = rule.response.wrap
+        self._wrap = None if wrap is None else b"{" + _WRITE(wrap) + b":"
+        self._endings: dict[tuple[bool, int | None], bytes] = {}
+
+    def list(self, rows: Sequence[Row]) -> bytes:
+        """The JSON array of all the rows."""
+        clean = not self._has_names(b"".join([row.result or b"" for row in rows]))
+        painted = [self.paint(row, clean=clean) for row in rows]
+        return b"".join((b"[", b",".join(painted), b"]"))
+
+    def paint(self, row: Row, *, clean: bool = False) -> bytes:
+        """One row. ``clean``: its result is known to have no member of the fields' names."""
+        result, is_idempotent, processed_at, error = row
+        if clean and error is None and result and result[0] == _OPEN and result[-2] not in _EMPTY:
+            # Nearly every row of nearly every answer: one slice and one join.
+            ending = self._endings.get((is_idempotent, processed_at))
+            return result[:-1] + (ending or self._ending(row))
+        base = self._object(row)
+        if base is None:
+            assert result is not None  # noqa: S101 - for the type checker
+            return result
+        values = self._values(row)
+        if self._has_names(base):
+            return self._replaced(base, values, processed_at is None and error is None)
+        spliced = _members_text(values)
+        comma = b"," if spliced and base[1:-1].strip(SPACE) else b""
+        return b"".join((base[:-1], comma, spliced, b"}"))
+
+    def _ending(self, row: Row) -> bytes:
+        spliced = _members_text(self._values(row))
+        ending = b"," + spliced + b"}" if spliced else b"}"
+        self._endings[row.is_idempotent, row.processed_at] = ending
+        return ending
+
+    def _has_names(self, text: bytes) -> bool:
+        """Whether a member of the fields' names may stand in ``text``."""
+        hidden = b"\\" in text and self._hidden in text
+        return hidden or any([quoted in text for quoted in self._quoted])
+
+    def _object(self, row: Row) -> bytes | None:
+        """The object that takes the fields; None where the bare result is the answer."""
+        base = (self._failed_item if row.result is None else row.result).strip(SPACE)
+        if base.startswith(b"{"):
+            return base
+        if self._wrap is not None:
+            return self._wrap + base + b"}"
+        if row.error is None and row.result is not None:
+            return None
+        template = self._failed_item.strip(SPACE)
+        return template if template.startswith(b"{") else b"{}"
+
+    def _values(self, row: Row) -> dict[str, bytes]:
+        """The fields that the row has, and their values."""
+        fields, error = self._fields, row.error
+        values: dict[str, bytes] = {}
+        if fields.is_idempotent is not None:
+            is_idempotent = row.is_idempotent and error is None
+            values[fields.is_idempotent] = b"true" if is_idempotent else b"false"
+        if fields.processed_at is not None and row.processed_at is not None and error is None:
+            values[fields.processed_at] = b'"%s"' % processed_at_text(row.processed_at).encode()
+        if fields.error is not None and error is not None:
+            values[fields.error] = _error_text(error)
+        return values
+
+    def _replaced(self, base: bytes, values: dict[str, bytes], keep_time: bool) -> bytes:
+        """``base`` with members of the fields' names replaced where they stand, or taken out with
+        one comma where the row has no value for them."""
+        found = members(base)
+        left = dict(values)
+        parts = [base[: found[0].at] if found else base[:-1]]
+        kept = False
+        for place, member in enumerate(found):
+            text = base[member.at : member.end]
+            if member.name in self._names and not (
+                keep_time and member.name == self._fields.processed_at
+            ):
+                value = left.pop(member.name, None)
+                if value is None:
+                    continue
+                text = base[member.at : member.start] + value
+            parts += [base[found[place - 1].end : member.at] if kept else b"", text]
+            kept = True
+        parts.append(base[found[-1].end : -1] if found else b"")
+        comma = b"," if kept and left else b""
+        return b"".join([*parts, comma, _members_text(left), b"}"])
+
+
+def _members_text(values: dict[str, bytes]) -> bytes:
+    return b",".join([b"%s:%s" % (_WRITE(name), value) for name, value in values.items()])
+
+
+def _error_text(error: ErrorBody) -> bytes:
+    body: dict[str, str | bool | int] = {
+        "code": error.code,
+        "message": error.message,
+        "retryable": error.retryable,
+    }
+    if error.retry_after_ms is not None:
+        body["retryAfterMs"] = error.retry_after_ms
+    return _WRITE(body)
+
+
+def with_fields(rule: Rule, row: Row) -> bytes:
+    """One item of the answer: its result with the rule's fields.
+
+    A success has ``is_idempotent`` and ``processed_at`` and no error; a failure has
+    ``is_idempotent`` false and the error. A result that is no object goes into ``wrap``; without
+    it a success stays bare, and a failure starts from ``failed_item``.
+    """
+    return _Painter(rule).paint(row)
+
+
+# ---- the whole body ----------------------------------------------------------------------------
+
+
+def render(rule: Rule, base: bytes, rows: Sequence[Row]) -> bytes:
+    """The answer: ``base`` (the service's own body, or the rule's envelope) with the list of
+    results replaced and the counts rewritten; what is missing on the way to them is made.
+
+    Without ``response.results`` the list is added at /results; a body that is no object becomes
+    ``{"results": [...]}``.
+    """
+    listed = _Painter(rule).list(rows)
+    at = _ADDED_RESULTS if rule.response.results is None else rule.response.results
+    span = _span_or_none(base, at)
+    if span is not None and not rule.response.counts:
+        return b"".join((base[: span[0]], listed, base[span[1] :]))
+    if span is not None:  # the counts are found quicker with the list out of the way
+        base = b"".join((base[: span[0]], b"[]", base[span[1] :]))
+    else:
+        base = _with_value(base if _is_object(base) else b"{}", at.tokens, b"[]")
+    for name, number in _counted(rows).items():
+        pointer = rule.response.counts.get(name)
+        if pointer is not None:
+            base = _with_value(base, pointer.tokens, b"%d" % number)
+    return _with_value(base, at.tokens, listed)
+
+
+def _span_or_none(base: bytes, pointer: Pointer) -> tuple[int, int] | None:
+    try:
+        return span_of(base, pointer, strict=False)
+    except ValueError:
+        return None
+
+
+def _is_object(base: bytes) -> bool:
+    try:
+        validate(base)
+    except ValueError:
+        return False
+    return base.lstrip(SPACE).startswith(b"{")
+
+
+def _counted(rows: Sequence[Row]) -> dict[str, int]:
+    """Replayed items are successes too."""
+    failed = sum(row.error is not None for row in rows)
+    idempotent = sum(row.is_idempotent and row.error is None for row in rows)
+    return {
+        "total": len(rows),
+        "succeeded": len(rows) - failed,
+        "idempotent": idempotent,
+        "failed": failed,
+    }
+
+
+def _with_value(data: bytes, tokens: tuple[str, ...], value: bytes) -> bytes:
+    """``data`` with ``value`` at ``tokens``. Where nothing stands, members are added at the end of
+    the innermost object there is, or an element at the end of a list; a scalar on the way gives
+    place to an object."""
+    if not tokens:
+        return value
+    data = data.strip(SPACE)
+    is_list = data.startswith(b"[")
+    if not is_list and not data.startswith(b"{"):
+        data = b"{}"
+    span = span_of(data, _pointer(tokens[0]), strict=False)
+    if span is not None:
+        inner = _with_value(data[slice(*span)], tokens[1:], value)
+        return b"".join((data[: span[0]], inner, data[span[1] :]))
+    inner = _with_value(b"{}", tokens[1:], value)
+    comma = b"," if data[1:-1].strip(SPACE) else b""
+    name = b"" if is_list else _WRITE(tokens[0]) + b":"
+    return b"".join((data[:-1], comma, name, inner, data[-1:]))
+
+
+def _pointer(token: str) -> Pointer:
+    return Pointer("/" + token.replace("~", "~0").replace("/", "~1"))

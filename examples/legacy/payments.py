@@ -51,7 +51,7 @@ class Payment:
         if not isinstance(payee, str) or not payee:
             raise InvalidPaymentError("to must be a text")
         if not isinstance(amount, int) or isinstance(amount, bool) or amount <= 0:
-            raise InvalidPaymentError("amount must be a positive whole number")
+            raise InvalidPaymentError("amount must be above 0")
         return cls(key, payee, amount)
 
 

@@ -21,7 +21,8 @@ from rules.pointer import Pointer
 _WRITE: Final = msgspec.json.Encoder().encode
 _ADDED_RESULTS: Final = Pointer("/results")
 _OPEN: Final = ord("{")
-_EMPTY: Final = b"{" + SPACE
+_CLOSE: Final = ord("}")
+_MAYBE_EMPTY: Final = b"{" + SPACE
 """What stands before the closing brace of an object that may be empty."""
 
 
@@ -73,6 +74,10 @@ class _Painter:
         self._hidden = rb"\u00" if plain else b"\\"
         wrap = rule.response.wrap
         self._wrap = None if wrap is None else b"{" + _WRITE(wrap) + b":"
+        flag, time = fields.is_idempotent, fields.processed_at
+        lead = b"" if flag is None else b",%s:" % _WRITE(flag)
+        self._flags = (lead and lead + b"false", lead and lead + b"true")
+        self._time_name = b"" if time is None else b",%s:" % _WRITE(time)
         self._endings: dict[tuple[bool, int | None], bytes] = {}
 
     def list(self, rows: Sequence[Row]) -> bytes:
@@ -84,10 +89,10 @@ class _Painter:
     def paint(self, row: Row, *, clean: bool = False) -> bytes:
         """One row. ``clean``: its result is known to have no member of the fields' names."""
         result, is_idempotent, processed_at, error = row
-        if clean and error is None and result and result[0] == _OPEN and result[-2] not in _EMPTY:
+        if clean and error is None and result and _is_filled(result):
             # Nearly every row of nearly every answer: one slice and one join.
             ending = self._endings.get((is_idempotent, processed_at))
-            return result[:-1] + (ending or self._ending(row))
+            return result[:-1] + (ending or self._ending(is_idempotent, processed_at))
         base = self._object(row)
         if base is None:
             assert result is not None  # noqa: S101 - for the type checker
@@ -99,16 +104,18 @@ class _Painter:
         comma = b"," if spliced and base[1:-1].strip(SPACE) else b""
         return b"".join((base[:-1], comma, spliced, b"}"))
 
-    def _ending(self, row: Row) -> bytes:
-        spliced = _members_text(self._values(row))
-        ending = b"," + spliced + b"}" if spliced else b"}"
-        self._endings[row.is_idempotent, row.processed_at] = ending
-        return ending
+    def _ending(self, is_idempotent: bool, processed_at: int | None) -> bytes:
+        """What follows the members of a success, with the closing brace."""
+        ending = self._flags[is_idempotent]
+        if self._time_name and processed_at is not None:
+            ending += b'%s"%s"' % (self._time_name, processed_at_text(processed_at).encode())
+        self._endings[is_idempotent, processed_at] = ending + b"}"
+        return ending + b"}"
 
     def _has_names(self, text: bytes) -> bool:
         """Whether a member of the fields' names may stand in ``text``."""
         hidden = b"\\" in text and self._hidden in text
-        return hidden or any([quoted in text for quoted in self._quoted])
+        return hidden or any(quoted in text for quoted in self._quoted)
 
     def _object(self, row: Row) -> bytes | None:
         """The object that takes the fields; None where the bare result is the answer."""
@@ -156,6 +163,11 @@ class _Painter:
         parts.append(base[found[-1].end : -1] if found else b"")
         comma = b"," if kept and left else b""
         return b"".join([*parts, comma, _members_text(left), b"}"])
+
+
+def _is_filled(text: bytes) -> bool:
+    """Whether it is seen at once that this is an object with members, and no space around it."""
+    return text[0] == _OPEN and text[-1] == _CLOSE and text[-2] not in _MAYBE_EMPTY
 
 
 def _members_text(values: dict[str, bytes]) -> bytes:

@@ -6,6 +6,7 @@ body, one result, one element of a list.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -23,13 +24,8 @@ def _read_condition(at: At, kinds: dict[str, Kind]) -> Got:
     if "status" in at.members() and "status" not in kinds:
         at.wrong("asks for a status, and there is none to judge here")
     got = present(at, kinds)
-    tests = [name for name in _TESTS if name in got]
-    if not at.members():
-        at.note("an empty condition; give it a status, pointer, any or not")
-    if "pointer" in got and len(tests) != 1:
-        at.note("a pointer takes exactly one of equals, in, matches, exists")
-    if tests and "pointer" not in got:
-        at.note(f"{tests[0]} needs a pointer beside it")
+    if len(at.mistakes) == before and (message := _ill_formed(got)):
+        at.note(message)
     if len(at.mistakes) > before:
         raise UnusableError
     values = {name: one.value for name, one in got.items()}
@@ -46,6 +42,17 @@ def _read_condition(at: At, kinds: dict[str, Kind]) -> Got:
         negated=values.get("not"),
     )
     return Got(condition, {name: one.plain for name, one in got.items()})
+
+
+def _ill_formed(got: Mapping[str, Got]) -> str | None:
+    tests = [name for name in _TESTS if name in got]
+    if not got:
+        return "an empty condition; give it a status, pointer, any or not"
+    if "pointer" in got and len(tests) != 1:
+        return "a pointer takes exactly one of equals, in, matches, exists"
+    if tests and "pointer" not in got:
+        return f"{tests[0]} needs a pointer beside it"
+    return None
 
 
 def _read_any(at: At) -> Got:

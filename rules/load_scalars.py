@@ -39,7 +39,7 @@ def parse_duration(text: str) -> float:
     """Seconds of ``10s``, ``250ms``, ``1.5h``, ``7d``. Raises ValueError."""
     found = _DURATION.fullmatch(text)
     if found is None:
-        raise ValueError(f"expected a duration such as 10s, 250ms, 5m, 24h or 7d, got {text!r}")
+        raise ValueError(f"expected a duration such as 10s or 250ms, got {text!r}")
     return float(Decimal(found[1]) * Decimal(_SECONDS[found[2]]))
 
 
@@ -141,7 +141,7 @@ def word(pattern: str, example: str, kind: str, lower: bool = False) -> Kind:
     def read(at: At) -> Got:
         value = at.node.value
         if not isinstance(value, str) or compiled.fullmatch(value) is None:
-            at.wrong(f"expected {kind} such as {example}, got {described(at.node)}")
+            at.wrong(f"expected a {kind} such as {example}, got {described(at.node)}")
         value = value.lower() if lower else value
         return Got(value, value)
 

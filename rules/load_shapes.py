@@ -167,7 +167,7 @@ def _read_offenders(at: At) -> Got:
             at.wrong(f"{others[0]} does not go with pointer and pattern")
         return _closed(_OFFENDERS["pattern"], at)
     if len(chosen) != 1:
-        at.wrong("needs exactly one of index, key or position, or pointer with pattern")
+        at.wrong("needs exactly one of index, key, position, pattern")
     return _closed(_OFFENDERS[chosen[0]], at)
 
 

@@ -13,11 +13,13 @@ for everybody and never overwritten. ``proxy/store/record.lua`` reads the same b
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from proxy.core.record import (
     FINGERPRINT_BYTES,
     TOKEN_BYTES,
+    Commit,
     Done,
     Doubt,
     Foreign,
@@ -54,10 +56,7 @@ _FOREIGN: Final = Foreign()
 def encode(record: Held | Doubt | Done) -> bytes:
     fingerprint = record.fingerprint or b""
     if isinstance(record, Done):
-        flags = DONE | TEMPLATE * record.template | SEALED * record.sealed
-        flags |= (FINGERPRINT if fingerprint else 0) | (NO_RESULT if record.result is None else 0)
-        head = bytes((VERSION, flags)) + record.token + record.processed_at.to_bytes(6, "big")
-        return head + fingerprint + (record.result or b"")
+        return encode_commits((record,), record.token)[0]
     attempt = record.attempt.to_bytes(2, "big")
     if isinstance(record, Doubt):
         flags = DOUBT | (FINGERPRINT if fingerprint else 0)
@@ -67,6 +66,26 @@ def encode(record: Held | Doubt | Done) -> bytes:
     since = record.doubt_since.to_bytes(6, "big") if record.suspect else b""
     deadline = record.deadline.to_bytes(6, "big")
     return bytes((VERSION, flags)) + record.token + attempt + deadline + fingerprint + since
+
+
+def encode_commits(steps: Sequence[Commit | Done], token: bytes) -> list[bytes]:
+    """The ``Done`` records that these commits make. A delivery's commits share their first 20
+    bytes, which are made once."""
+    values = []
+    known: tuple[int, int] | None = None
+    head = b""
+    for step in steps:
+        fingerprint, result = step.fingerprint, step.result
+        flags = DONE | TEMPLATE * step.template | SEALED * step.sealed
+        if fingerprint is not None:
+            flags |= FINGERPRINT
+        if result is None:
+            flags |= NO_RESULT
+        if known != (flags, step.processed_at):
+            known = (flags, step.processed_at)
+            head = bytes((VERSION, flags)) + token + step.processed_at.to_bytes(6, "big")
+        values.append(b"".join((head, fingerprint or b"", result or b"")))
+    return values
 
 
 def decode(value: bytes) -> Record:

@@ -1,0 +1,132 @@
+"""What stands between the driver and any store: a time limit, a circuit breaker, the metrics.
+
+Law: every call ends within the store's timeout, with answers or with ``StoreUnavailable``.
+
+After ``FAILURES`` outages one behind the other the breaker opens: calls fail at once, so that an
+outage does not cost every request a timeout. After ``PAUSE`` seconds one call goes through as a
+trial; its success closes the breaker, its failure opens it for twice as long, up to ``PAUSE_MAX``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from typing import Final, TypeVar
+
+from proxy.core.record import Claim, ClaimReply, Record, Settlement, SettleReply, Terms
+from proxy.errors import StoreUnavailable
+from proxy.observe import Observer
+from proxy.store.base import ScannableStore, StoreInfo
+
+FAILURES: Final = 3
+PAUSE: Final = 0.5
+PAUSE_MAX: Final = 5.0
+
+_T = TypeVar("_T")
+
+
+class Breaker:
+    """Counts outages. ``loop.time()`` is its clock, so that it lives in virtual time too."""
+
+    def __init__(self) -> None:
+        self._failures = 0
+        self._pause = PAUSE
+        self._closed_again = 0.0
+        self._trial = False
+
+    @property
+    def is_open(self) -> bool:
+        return self._failures >= FAILURES
+
+    def admit(self, now: float) -> bool:
+        """May a call go through? Where it is open, one may, as the trial."""
+        if not self.is_open:
+            return True
+        if self._trial or now < self._closed_again:
+            return False
+        self._trial = True
+        return True
+
+    def succeeded(self) -> None:
+        self._failures = 0
+        self._pause = PAUSE
+        self._trial = False
+
+    def failed(self, now: float) -> None:
+        self._failures += 1
+        if self.is_open:
+            self._closed_again = now + self._pause
+            if self._trial:
+                self._pause = min(2 * self._pause, PAUSE_MAX)
+        self._trial = False
+
+    def abandoned(self) -> None:
+        """The caller went away: that says nothing of the store."""
+        self._trial = False
+
+
+class GuardedStore:
+    def __init__(self, store: ScannableStore, timeout: float, observer: Observer) -> None:
+        self._store = store
+        self._timeout = timeout
+        self._observer = observer
+        self._breaker = Breaker()
+
+    @property
+    def is_up(self) -> bool:
+        """As far as the last calls tell."""
+        return not self._breaker.is_open
+
+    async def claim(
+        self, keys: Sequence[bytes], claims: Sequence[Claim], token: bytes, terms: Terms
+    ) -> list[ClaimReply | StoreUnavailable]:
+        return await self._guard("claim", self._store.claim(keys, claims, token, terms))
+
+    async def settle(
+        self, keys: Sequence[bytes], steps: Sequence[Settlement], token: bytes, terms: Terms
+    ) -> list[SettleReply | StoreUnavailable]:
+        return await self._guard("settle", self._store.settle(keys, steps, token, terms))
+
+    async def read(self, keys: Sequence[bytes]) -> list[Record | StoreUnavailable | None]:
+        return await self._guard("read", self._store.read(keys))
+
+    async def scan(self, cursor: str = "", count: int = 1000) -> tuple[str, list[bytes]]:
+        return await self._guard("scan", self._store.scan(cursor, count))
+
+    async def probe(self) -> StoreInfo:
+        """Past the breaker: whoever asks wants to know now. Ten timeouts, as it is several calls
+        to every node."""
+        try:
+            async with asyncio.timeout(10 * self._timeout):
+                info = await self._store.probe()
+        except TimeoutError:
+            raise StoreUnavailable("the store did not answer in time") from None
+        self._breaker.succeeded()
+        return info
+
+    async def close(self) -> None:
+        await self._store.close()
+
+    async def _guard(self, op: str, call: Awaitable[_T]) -> _T:
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        if not self._breaker.admit(began):
+            if asyncio.iscoroutine(call):
+                call.close()
+            self._observer.store_call(op, 0.0, ok=False)
+            raise StoreUnavailable("the store is taken to be down")
+        try:
+            async with asyncio.timeout(self._timeout):
+                answer = await call
+        except (StoreUnavailable, TimeoutError) as error:
+            self._breaker.failed(clock())
+            self._observer.store_call(op, clock() - began, ok=False)
+            if isinstance(error, StoreUnavailable):
+                raise
+            raise StoreUnavailable("the store did not answer in time") from None
+        except BaseException:
+            self._breaker.abandoned()
+            raise
+        self._breaker.succeeded()
+        self._observer.store_call(op, clock() - began, ok=True)
+        return answer

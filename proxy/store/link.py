@@ -1,0 +1,137 @@
+"""A place where a Redis is: connected when it is needed, again when it was lost.
+
+Law: a call is repeated once on a fresh connection and then fails. That is safe, because every
+script is safe to repeat with the same token. All waiting ends by itself: connecting and each call
+have the store's timeout.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import hiredis
+from redis.asyncio import Connection, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from proxy.errors import StoreUnavailable
+from proxy.store.pipe import Pipe, PipeLost, pack
+
+_ASKING: Final = pack(b"ASKING")
+
+# What a node answers that is no master now, or not yet: look for the master again.
+_ELSEWHERE: Final = ("READONLY", "LOADING", "MASTERDOWN")
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How to get in; the same for every node."""
+
+    username: str | None
+    password: str | None
+    tls: bool
+    ca_file: str | None
+    timeout: float
+
+
+Address = tuple[str, int]
+
+
+def connection(access: Access, where: Address | str, db: int = 0) -> Connection:
+    """redis-py's connection, with its many retries set to none: the link repeats by itself."""
+    options: dict[str, Any] = {
+        "db": db,
+        "username": access.username,
+        "password": access.password,
+        "protocol": 2,
+        "socket_timeout": access.timeout,
+        "socket_connect_timeout": access.timeout,
+        "retry": Retry(NoBackoff(), 0),
+        "driver_info": None,
+    }
+    if isinstance(where, str):
+        return UnixDomainSocketConnection(path=where, **options)  # type: ignore[return-value]
+    host, port = where
+    if access.tls:
+        return SSLConnection(host=host, port=port, ssl_ca_certs=access.ca_file, **options)
+    return Connection(host=host, port=port, **options)
+
+
+async def open_pipe(made: Connection, timeout: float) -> Pipe:
+    """Connect, and take the connection over from redis-py."""
+    try:
+        await made.connect()  # type: ignore[no-untyped-call]
+    except (RedisError, OSError, TimeoutError) as error:
+        with contextlib.suppress(RedisError, OSError, TimeoutError):
+            await made.disconnect(nowait=True)
+        raise StoreUnavailable(f"cannot connect: {error}") from error
+    except BaseException:
+        await made.disconnect(nowait=True)
+        raise
+    # redis-py has no public way to hand over its transport.
+    writer: Any = made._writer  # noqa: SLF001
+    made._reader = made._writer = None  # noqa: SLF001
+    return Pipe(writer.transport, writer, timeout)
+
+
+class Link:
+    """``dial`` opens a pipe to the place, wherever that is now."""
+
+    def __init__(self, dial: Callable[[], Awaitable[Pipe]]) -> None:
+        self._dial = dial
+        self._pipe: Pipe | None = None
+        self._opening: asyncio.Task[Pipe] | None = None
+
+    async def call(self, command: bytes, *, load: bytes | None = None, asking: bool = False) -> Any:
+        """The reply, an error reply included. ``load`` goes before the command on the same
+        connection, its reply dropped; ``asking`` likewise sends ASKING."""
+        for repeat in (True, False):
+            pipe = self._pipe
+            if pipe is None or pipe.closed:
+                pipe = await self._open()
+            try:
+                if load:
+                    pipe.post(load)
+                if asking:
+                    pipe.post(_ASKING)
+                reply = await pipe.send(command)
+            except PipeLost as error:
+                if not repeat:
+                    raise StoreUnavailable(str(error)) from error
+                continue
+            if (
+                repeat
+                and isinstance(reply, hiredis.ReplyError)
+                and str(reply).startswith(_ELSEWHERE)
+            ):
+                pipe.abort("not a master")
+                continue
+            return reply
+        raise AssertionError
+
+    async def _open(self) -> Pipe:
+        """One connection attempt, whoever waits for it; a caller that goes away does not end it."""
+        if self._opening is None:
+            self._opening = asyncio.create_task(self._connect())
+            self._opening.add_done_callback(self._opened)
+        return await asyncio.shield(self._opening)
+
+    async def _connect(self) -> Pipe:
+        return await self._dial()
+
+    def _opened(self, task: asyncio.Task[Pipe]) -> None:
+        self._opening = None
+        if not task.cancelled() and task.exception() is None:
+            self._pipe = task.result()
+
+    async def close(self) -> None:
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.wait((self._opening,))
+        if self._pipe is not None:
+            self._pipe.abort("the store is closed")

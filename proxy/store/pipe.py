@@ -1,0 +1,109 @@
+"""One connection to one Redis, shared by every caller of the process.
+
+Commands are written as they come and replies handed out in the same order, so that a call costs
+one write, one future and hiredis's parsing: about a fifth of a round trip through redis-py's
+connection pool. redis-py makes the connection (TLS, ACL, database); from then on it is ours.
+
+Law: nobody but the reader takes a reply off the line. A caller that goes away leaves its place
+standing, and its reply is dropped when it comes: no call can get another's answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Any, Final
+
+import hiredis
+
+
+def pack(*words: bytes | str | int) -> bytes:
+    """A command as bytes, by hiredis: a fifth of the time of redis-py's own packing."""
+    packed: bytes = hiredis.pack_command(words)  # type: ignore[arg-type] # says: of one
+    return packed
+
+
+_PING: Final = pack(b"PING")
+IDLE_CHECK: Final = 15.0
+
+
+class PipeLost(Exception):  # noqa: N818 (what happened, as in ConnectionLost)
+    """The connection ended. It says nothing of what became of the calls on it."""
+
+
+class Pipe(asyncio.Protocol):
+    """``timeout``: a connection whose oldest call waits longer is given up. An idle one is asked
+    for a sign of life now and then, so that no request finds out that it is dead."""
+
+    def __init__(self, transport: asyncio.Transport, keep: Any, timeout: float) -> None:
+        self._transport = transport
+        self._keep = keep  # the stream writer closes the transport when it is collected
+        self._timeout = timeout
+        self._loop = asyncio.get_running_loop()
+        self._reader = hiredis.Reader()
+        self._waiting: deque[tuple[asyncio.Future[Any] | None, float]] = deque()
+        self._busy = False
+        self._timer = self._loop.call_later(IDLE_CHECK, self._watch)
+        self.closed = False
+        transport.set_protocol(self)
+
+    def send(self, command: bytes) -> asyncio.Future[Any]:
+        """The reply, an error reply included, as a value. PipeLost where there is none."""
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._write(command, future)
+        return future
+
+    def post(self, command: bytes) -> None:
+        """Send, and drop the reply."""
+        self._write(command, None)
+
+    def _write(self, command: bytes, future: asyncio.Future[Any] | None) -> None:
+        if self.closed:
+            raise PipeLost("the connection is closed")
+        self._waiting.append((future, self._loop.time()))
+        self._transport.write(command)
+        if not self._busy:
+            self._busy = True
+            self._timer.cancel()
+            self._timer = self._loop.call_later(self._timeout, self._watch)
+
+    def _watch(self) -> None:
+        """While there is traffic, look at the oldest call every ``timeout``; else ping at times."""
+        if self._waiting:
+            left = self._waiting[0][1] + self._timeout - self._loop.time()
+            if left <= 0:
+                self.abort("no reply in time")
+                return
+            self._timer = self._loop.call_later(left, self._watch)
+        elif self._busy:
+            self._busy = False
+            self._timer = self._loop.call_later(IDLE_CHECK, self._watch)
+        else:
+            self.post(_PING)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._reader.feed(data)
+            while (reply := self._reader.gets()) is not False:
+                future, _ = self._waiting.popleft()
+                if future is not None and not future.done():
+                    future.set_result(reply)
+        except (hiredis.ProtocolError, IndexError) as error:
+            self.abort(f"not a reply: {error}")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end(f"the connection was closed: {exc}" if exc else "the server closed it")
+
+    def abort(self, reason: str) -> None:
+        self._end(reason)
+        self._transport.abort()
+
+    def _end(self, reason: str) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        self._timer.cancel()
+        waiting, self._waiting = self._waiting, deque()
+        for future, _ in waiting:
+            if future is not None and not future.done():
+                future.set_exception(PipeLost(reason))

@@ -1,0 +1,163 @@
+"""Stored results encrypted, so that who reads the store cannot read what clients were answered.
+
+AES-256-GCM with a fresh nonce a result; the record's key is the associated data, so that a result
+cannot be moved to another record. Keys have ids, for rotation: the first in the file encrypts, all
+of them decrypt. A sealed result is ``id length 1, id, nonce 12, ciphertext and tag``; the record
+says by a flag that it is sealed, so that records from before the encryption stay readable.
+
+Law: what cannot be opened is a record without a body, which the rule knows how to answer. It is
+never an error, and never shown.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from proxy.core.record import (
+    Claim,
+    ClaimReply,
+    Commit,
+    Done,
+    Record,
+    Replay,
+    Settlement,
+    SettleReply,
+    Stands,
+    Terms,
+)
+from proxy.errors import ConfigError, StoreUnavailable
+from proxy.store.base import ScannableStore, StoreInfo
+
+_NONCE: Final = 12
+_log: Final = logging.getLogger(__name__)
+
+
+class Sealer:
+    """``keys``: id -> 32 bytes; the first seals. Without keys nothing is sealed or opened."""
+
+    def __init__(self, keys: dict[str, bytes]) -> None:
+        self._ciphers = {name.encode(): AESGCM(key) for name, key in keys.items()}
+        self._first = next(iter(self._ciphers), b"")
+        self._unknown: set[bytes] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self._ciphers)
+
+    @classmethod
+    def from_text(cls, text: str) -> Sealer:
+        """Lines of ``id:base64 of 32 bytes``; empty lines and ``#`` comments are skipped."""
+        keys: dict[str, bytes] = {}
+        for number, line in enumerate(text.splitlines(), 1):
+            if not line.strip() or line.lstrip().startswith("#"):
+                continue
+            name, colon, encoded = line.strip().partition(":")
+            try:
+                key = base64.b64decode(encoded, validate=True)
+            except binascii.Error:
+                key = b""
+            if not colon or not name or len(name.encode()) > 255 or len(key) != 32:
+                raise ConfigError(f"ENCRYPTION_KEY_FILE, line {number}: not id:base64 of 32 bytes")
+            if name in keys:
+                raise ConfigError(
+                    f"ENCRYPTION_KEY_FILE, line {number}: the id {name!r} is repeated"
+                )
+            keys[name] = key
+        if not keys:
+            raise ConfigError("ENCRYPTION_KEY_FILE: no key in it")
+        return cls(keys)
+
+    def seal(self, record_key: bytes, result: bytes) -> bytes:
+        nonce = os.urandom(_NONCE)
+        sealed = self._ciphers[self._first].encrypt(nonce, result, record_key)
+        return bytes((len(self._first),)) + self._first + nonce + sealed
+
+    def open(self, record_key: bytes, sealed: bytes) -> bytes | None:
+        """None: sealed with a key that is not here, or not by us at all."""
+        end = 1 + sealed[0] if sealed else 0
+        cipher = self._ciphers.get(sealed[1:end])
+        if cipher is None or len(sealed) < end + _NONCE + 16:
+            self._tell(sealed[1:end])
+            return None
+        try:
+            return cipher.decrypt(sealed[end : end + _NONCE], sealed[end + _NONCE :], record_key)
+        except InvalidTag:
+            self._tell(sealed[1:end])
+            return None
+
+    def _tell(self, name: bytes) -> None:
+        """Once for each id: there can be millions of such records."""
+        if name not in self._unknown and len(self._unknown) < 100:
+            self._unknown.add(name)
+            _log.warning(
+                "stored results cannot be decrypted; they are replayed without their body",
+                extra={"key_id": name.decode("utf-8", "replace")},
+            )
+
+
+class SealedStore:
+    """Seals what is committed, and opens what is replayed. It stands before a shared store even
+    without keys: another process may seal what this one reads."""
+
+    def __init__(self, store: ScannableStore, sealer: Sealer) -> None:
+        self._store = store
+        self._sealer = sealer
+
+    async def claim(
+        self, keys: Sequence[bytes], claims: Sequence[Claim], token: bytes, terms: Terms
+    ) -> list[ClaimReply | StoreUnavailable]:
+        replies = await self._store.claim(keys, claims, token, terms)
+        return [
+            Replay(self._opened(key, reply.record))
+            if isinstance(reply, Replay) and reply.record.sealed
+            else reply
+            for key, reply in zip(keys, replies, strict=True)
+        ]
+
+    async def settle(
+        self, keys: Sequence[bytes], steps: Sequence[Settlement], token: bytes, terms: Terms
+    ) -> list[SettleReply | StoreUnavailable]:
+        if self._sealer:
+            steps = [self._sealed(key, step) for key, step in zip(keys, steps, strict=True)]
+        replies = await self._store.settle(keys, steps, token, terms)
+        return [
+            Stands(self._opened(key, reply.record))
+            if isinstance(reply, Stands) and reply.record.sealed
+            else reply
+            for key, reply in zip(keys, replies, strict=True)
+        ]
+
+    async def read(self, keys: Sequence[bytes]) -> list[Record | StoreUnavailable | None]:
+        records = await self._store.read(keys)
+        return [
+            self._opened(key, record) if isinstance(record, Done) and record.sealed else record
+            for key, record in zip(keys, records, strict=True)
+        ]
+
+    async def scan(self, cursor: str = "", count: int = 1000) -> tuple[str, list[bytes]]:
+        return await self._store.scan(cursor, count)
+
+    async def probe(self) -> StoreInfo:
+        info = await self._store.probe()
+        results = "encrypted" if self._sealer else "in the clear"
+        return replace(info, facts={**info.facts, "results": results})
+
+    async def close(self) -> None:
+        await self._store.close()
+
+    def _sealed(self, key: bytes, step: Settlement) -> Settlement:
+        if not isinstance(step, Commit) or step.result is None:
+            return step
+        return replace(step, result=self._sealer.seal(key, step.result), sealed=True)
+
+    def _opened(self, key: bytes, record: Done) -> Done:
+        result = self._sealer.open(key, record.result) if record.result else None
+        return replace(record, result=result, sealed=False)

@@ -1,0 +1,163 @@
+"""Claims and settlements as the scripts' arguments, and their replies as values. Law: pure.
+
+Few large arguments are several times cheaper than many small ones, so that a request's terms and
+its items' fields travel as one packed group. Groups of several requests can stand side by side in
+one call; ``claim.lua`` and ``settle.lua`` describe them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import struct
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+from proxy.core import codec
+from proxy.core.record import (
+    Applied,
+    Busy,
+    Claim,
+    ClaimReply,
+    Commit,
+    Conflict,
+    Done,
+    Extend,
+    InDoubt,
+    Lost,
+    MarkDoubt,
+    Mismatch,
+    Release,
+    Replay,
+    Sent,
+    Settlement,
+    SettleReply,
+    Stands,
+    Terms,
+    Won,
+)
+from proxy.errors import StoreUnavailable
+
+_HERE: Final = Path(__file__).parent
+_RECORD: Final = (_HERE / "record.lua").read_text()
+CLAIM_SCRIPT: Final = _RECORD + (_HERE / "claim.lua").read_text()
+SETTLE_SCRIPT: Final = "#!lua flags=allow-oom\n" + _RECORD + (_HERE / "settle.lua").read_text()
+
+_DETECTS: Final = 1
+_LOOKUP: Final = 2
+_SETTLES: Final = 4
+_WITH_FINGERPRINT: Final = 8
+
+_CLAIM_GROUP: Final = struct.Struct(">HB12s")
+_SETTLE_GROUP: Final = struct.Struct(">HBB12s")
+_WON: Final = struct.Struct(">xHB6s")
+_KINDS: Final = {Sent: 1, Extend: 2, Commit: 3, Release: 4, MarkDoubt: 5}
+
+
+@lru_cache(maxsize=1024)
+def _claim_terms(terms: Terms) -> tuple[int, bytes]:
+    settles = terms.settles_within
+    flags = _DETECTS * terms.detects_duplicates | _LOOKUP * terms.has_lookup
+    flags |= 0 if settles is None else _SETTLES
+    return flags, _six(terms.lease) + _six(terms.doubt_retention) + _six(settles or 0)
+
+
+@lru_cache(maxsize=1024)
+def _settle_terms(terms: Terms) -> bytes:
+    return _six(terms.lease) + _six(terms.retention) + _six(terms.doubt_retention)
+
+
+def _six(number: int) -> bytes:
+    return number.to_bytes(6, "big")
+
+
+def pack_claims(claims: Sequence[Claim], token: bytes, terms: Terms) -> bytes:
+    flags, tail = _claim_terms(terms)
+    fingerprints = [claim.fingerprint for claim in claims]
+    if None not in fingerprints:
+        head = _CLAIM_GROUP.pack(len(claims), flags | _WITH_FINGERPRINT, token)
+        return b"".join((head, tail, *fingerprints))  # type: ignore[arg-type]
+    groups = []
+    for compared, run in itertools.groupby(fingerprints, lambda one: one is not None):
+        members = list(run)
+        head_flags = flags | (_WITH_FINGERPRINT if compared else 0)
+        groups.append(_CLAIM_GROUP.pack(len(members), head_flags, token) + tail)
+        groups.extend(one for one in members if one is not None)
+    return b"".join(groups)
+
+
+def pack_settles(
+    steps: Sequence[Settlement], token: bytes, terms: Terms
+) -> tuple[bytes, list[bytes]]:
+    """The groups, and the values of the commits in order."""
+    tail = _settle_terms(terms)
+    groups: list[bytes] = []
+    values: list[bytes] = []
+    for (kind, compared), run in itertools.groupby(steps, _run):
+        members = list(run)
+        groups += (_SETTLE_GROUP.pack(len(members), kind, compared, token), tail)
+        if kind == _KINDS[Commit]:
+            made = codec.encode_commits(members, token)  # type: ignore[arg-type]
+            groups.append(struct.pack(f">{len(made)}I", *map(len, made)))
+            values += made
+        elif compared:
+            groups.extend(step.fingerprint for step in members)  # type: ignore[union-attr,misc]
+    return b"".join(groups), values
+
+
+def _run(step: Settlement) -> tuple[int, bool]:
+    return _KINDS[type(step)], type(step) is MarkDoubt and step.fingerprint is not None
+
+
+Replies = Sequence[bytes | StoreUnavailable]
+"""A script's replies, or why there is none; such an element is handed through."""
+
+
+def read_claims(replies: Replies) -> list[ClaimReply | StoreUnavailable]:
+    known = _CLAIM_REPLIES.get
+    return [known(reply) or _read_claim(reply) for reply in replies]
+
+
+_CLAIM_REPLIES: Final[dict[bytes | StoreUnavailable, ClaimReply | StoreUnavailable]] = {
+    b"W": Won(1),
+    b"M": Mismatch(),
+    b"O": StoreUnavailable("the store is out of memory and takes no new claim"),
+}
+
+
+def _read_claim(reply: bytes | StoreUnavailable) -> ClaimReply | StoreUnavailable:
+    if isinstance(reply, StoreUnavailable):
+        return reply
+    kind = reply[0]
+    if kind == codec.VERSION:
+        return Replay(_done(reply))
+    if kind == ord("w"):
+        attempt, flags, age = _WON.unpack(reply)
+        suspect, forwardable = bool(flags & 1), bool(flags & 2) or not flags & 1
+        return Won(attempt, suspect, forwardable, int.from_bytes(age, "big"))
+    number = int.from_bytes(reply[1:], "big")
+    return Busy(number) if kind == ord("B") else InDoubt(number)
+
+
+_SETTLE_REPLIES: Final[dict[bytes | StoreUnavailable, SettleReply]] = {
+    b"A": Applied(),
+    b"L": Lost(),
+    b"C": Conflict(),
+}
+
+
+def read_settles(replies: Replies) -> list[SettleReply | StoreUnavailable]:
+    known = _SETTLE_REPLIES.get
+    return [known(reply) or _read_settle(reply) for reply in replies]
+
+
+def _read_settle(reply: bytes | StoreUnavailable) -> SettleReply | StoreUnavailable:
+    return reply if isinstance(reply, StoreUnavailable) else Stands(_done(reply))
+
+
+def _done(value: bytes) -> Done:
+    record = codec.decode(value)
+    if not isinstance(record, Done):
+        raise TypeError("the script answered with a record that is not done")
+    return record

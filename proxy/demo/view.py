@@ -57,7 +57,7 @@ def show(console: Console, scene: Scene) -> None:
     table.add_column("", footer="requests", width=8)
     table.add_column("straight to the service", footer=f"{direct.requests}", ratio=30)
     table.add_column("through the proxy", footer=f"1 ({asked})", ratio=33)
-    table.add_row("batch", _whole(direct), _status(proxied.reply.status, "one answer an item"))
+    table.add_row("batch", _whole(direct), _status(proxied.reply.status, "an answer for each item"))
     table.add_section()
     for place, payment in enumerate(scene.batch.payments):
         result = proxied.results[place] if place < len(proxied.results) else {}

@@ -24,6 +24,7 @@ pytestmark = pytest.mark.process
 RULES = processes.ROOT / "examples" / "datasette" / "rules.yaml"
 INSERT = "/shop/orders/-/insert"
 SECRET = "made-up-secret"
+ACTIONS = ("insert-row", "update-row", "view-table")
 DATASETTE = [sys.executable, "-m", "datasette"]
 OLD = {"id": 7, "key": "old", "sku": "tea", "quantity": 3}
 SCHEMA = """
@@ -60,7 +61,7 @@ class Shop:
 
 
 def make_token(actor: str) -> str:
-    allowed = [p for a in ("insert-row", "view-table") for p in ("-r", "shop", "orders", a)]
+    allowed = [p for a in ACTIONS for p in ("-r", "shop", "orders", a)]
     argv = [*DATASETTE, "create-token", actor, "--secret", SECRET, *allowed]
     return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
 

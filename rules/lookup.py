@@ -48,7 +48,7 @@ def batch_lookup(rule: Rule, keys: Sequence[Key]) -> tuple[str, str, bytes]:
 def read_lookup(rule: Rule, status: int, body: bytes) -> Looked:
     """The answer to the question for one key.
 
-    Found: a condition of ``found`` holds for a success; without any, a success that has a value
+    Found: a condition of ``found`` holds; without any, a success that has a value
     other than null at ``result``. Not found: a condition of ``not_found`` holds; without any, a
     404, or a success that can be read and for which ``found`` does not hold.
     """
@@ -121,11 +121,11 @@ def _element(lookup: Lookup, status: int, element: bytes) -> Looked:
 
 
 def _is_found(lookup: Lookup, status: int, document: Any, raw: bytes | None) -> bool:
-    if not _is_success(status):
-        return False
-    if lookup.found:
-        return _holds(lookup.found, status, document)
-    return raw is not None and raw != b"null"
+    """A condition of ``found`` asks for a success too, unless it names its statuses."""
+    success = _is_success(status)
+    if not lookup.found:
+        return success and raw is not None and raw != b"null"
+    return any((success or c.statuses) and c.holds(status, document) for c in lookup.found)
 
 
 def _read(result: Pointer, body: bytes) -> tuple[Any, bytes | None]:

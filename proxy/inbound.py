@@ -1,0 +1,151 @@
+"""One request as it arrived, judged as HTTP before anything else looks at it.
+
+Law: what is refused here is refused on every route. Nothing is built from the library's URL: in
+absolute form its host is the client's word, so the target is cut out of the raw bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+
+from proxy.core.upstream import Headers
+from proxy.edge.body import ClientBody
+from proxy.edge.server import EdgeRequest
+from proxy.errors import Problem
+from proxy.headers import (
+    check_connection,
+    end_to_end,
+    first,
+    forwarded,
+    from_raw,
+    is_trusted,
+    listed,
+    request_id,
+    trace_id,
+    values,
+    without,
+)
+from proxy.settings import Settings
+
+_ABSOLUTE: Final = re.compile(r"https?://([^/?#]*)([^#]*)", re.IGNORECASE)
+_BAD_IN_TARGET: Final = re.compile(r"[\x00-\x20\x7f#]")
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """``headers`` are as they came; ``onward`` is what goes to the service: end-to-end lines,
+    request id, Via and X-Forwarded-*, with Content-Length where the client gave one."""
+
+    request: EdgeRequest
+    method: str
+    target: str
+    headers: Headers
+    onward: Headers
+    body: ClientBody
+    request_id: str
+    trace_id: str
+    trusted: bool
+    upgrade: str
+
+    @property
+    def raw_path(self) -> str:
+        return self.target.partition("?")[0]
+
+    @property
+    def raw_query(self) -> str:
+        return self.target.partition("?")[2]
+
+
+def arrive(
+    request: EdgeRequest, body: ClientBody, settings: Settings, scope_headers: Collection[str]
+) -> Inbound:
+    """Read and judge the head. Raises Problem."""
+    headers = from_raw(request.raw_headers)
+    _check_version(request, headers)
+    check_connection(headers, scope_headers)
+    target = _target(request, headers)
+    _check_expectation(headers)
+    peer = _peer(request)
+    trusted = is_trusted(peer, settings.trusted_peers)
+    onward = without(end_to_end(headers), {"expect"})
+    onward = _one_hop_less(request.method, onward)
+    identity, onward = request_id(onward, os.urandom(16).hex())
+    return Inbound(
+        request=request,
+        method=request.method,
+        target=target,
+        headers=headers,
+        onward=forwarded(onward, peer, trusted=trusted),
+        body=body,
+        request_id=identity,
+        trace_id=trace_id(headers),
+        trusted=trusted,
+        upgrade=_upgrade(headers),
+    )
+
+
+def _check_version(request: EdgeRequest, headers: Headers) -> None:
+    if request.spoken < (1, 0):
+        raise Problem(400, "bad-version", "HTTP/0.9 is not spoken here")
+    if request.spoken > (1, 1):
+        raise Problem(505, "bad-version", "HTTP/2 is not spoken here")
+    if request.spoken == (1, 0) and values(headers, "transfer-encoding"):
+        # RFC 9112 section 6.1: such a message's framing is faulty, and a smuggler's tool.
+        raise Problem(400, "bad-request", "Transfer-Encoding in HTTP/1.0")
+    if len(values(headers, "host")) > 1:
+        raise Problem(400, "bad-request", "more than one Host")
+
+
+def _target(request: EdgeRequest, headers: Headers) -> str:
+    target = request.target
+    if request.method == "CONNECT":
+        raise Problem(501, "method-not-supported", "CONNECT is for forward proxies")
+    if not target.startswith("/") and not (target == "*" and request.method == "OPTIONS"):
+        match = _ABSOLUTE.fullmatch(target)
+        host = first(headers, "host") or ""
+        # RFC 9112 section 3.2.2 lets the target win over Host; then two parts of a chain may
+        # read two hosts, so the two must say the same.
+        if not match or match.group(1).lower() != host.lower():
+            raise Problem(400, "bad-target", "an absolute target must name the Host field's host")
+        target = match.group(2)
+        target = target if target.startswith("/") else "/" + target
+    if _BAD_IN_TARGET.search(target):
+        raise Problem(400, "bad-target", "the target has a character that no target may have")
+    return target
+
+
+def _check_expectation(headers: Headers) -> None:
+    if listed(headers, "expect") - {"100-continue"}:
+        raise Problem(417, "expectation-failed", "only 100-continue can be expected")
+
+
+def _one_hop_less(method: str, headers: Headers) -> Headers:
+    """Max-Forwards, which OPTIONS and TRACE may carry (RFC 9110 section 7.6.2)."""
+    limit = first(headers, "max-forwards")
+    if method not in {"OPTIONS", "TRACE"} or limit is None or not limit.isdigit():
+        return headers
+    if int(limit) == 0:
+        raise Problem(501, "method-not-supported", "Max-Forwards ends here")
+    return tuple(
+        (name, str(int(limit) - 1) if name.lower() == "max-forwards" else value)
+        for name, value in headers
+    )
+
+
+def _upgrade(headers: Headers) -> str:
+    """The protocol that the client asks for, in lower case; h2c is never accepted, and clients
+    that offer it (Java's do with every first request) do not need it."""
+    if "upgrade" not in listed(headers, "connection"):
+        return ""
+    offered = listed(headers, "upgrade") - {"h2c"}
+    return ", ".join(sorted(offered))
+
+
+def _peer(request: EdgeRequest) -> str:
+    transport = request.transport
+    name = transport.get_extra_info("peername") if transport is not None else None
+    return str(name[0]) if isinstance(name, tuple) and name else ""

@@ -22,7 +22,6 @@ from rules.model import (
     UpstreamRule,
     Verdict,
 )
-from rules.pointer import Pointer
 
 Values = dict[str, Any]
 
@@ -108,10 +107,10 @@ def _lookup(values: Values) -> Lookup:
     return Lookup(
         method=values["method"],
         path=values["path"],
-        found=values["found"],
-        not_found=values.get("not_found") or (),
-        result=values.get("result", Pointer("")),
-        always=values.get("when") == "all",
+        found=values["found"] or (),
+        not_found=values["not_found"] or (),
+        result=values["result"],
+        always=values["when"] == "all",
         compare=(compare["item"], compare["result"]) if compare else None,
         keys=values.get("keys"),
         results=values.get("results"),

@@ -81,8 +81,6 @@ def _same_length(what: Sequence[Any] | None, key: Sequence[Any]) -> str | None:
 
 
 def _offenders_key(offenders: Values | None, key: Sequence[Any]) -> str | None:
-    if offenders and "pattern" in offenders and len(key) > 1:
-        return "finds one value in a text, and request.key has several; use list and key"
     return _same_length(offenders.get("key") if offenders else None, key)
 
 

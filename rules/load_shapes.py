@@ -182,57 +182,53 @@ _COMPARE: Final = section(
         "result": Field(POINTER, says="The value of the found result that must be equal to it."),
     }
 )
-_FOUND: Final = Field(
-    CONDITIONS,
-    [{"status": ["2xx"]}],
-    "Conditions on the answer, the first that holds decides: the service has it.",
-)
+_LOOKUP: Final = {
+    "path": Field(
+        LOOKUP_PATH,
+        says="Path and query; `{key}` is the key, `{key[1]}` the second of several,"
+        " percent-encoded. In the batch form without keys.",
+    ),
+    "found": Field(
+        nullable(CONDITIONS),
+        None,
+        "Conditions on the answer (batch form: on an element of it): the service has the item."
+        " Null: a success that has a value other than null at `result`.",
+    ),
+    "not_found": Field(
+        nullable(CONDITIONS),
+        None,
+        "Conditions on the same: the service does not have it. Null: a 404, or a success for which"
+        " `found` does not hold.",
+    ),
+    "result": Field(
+        POINTER, "", "Where in the answer (batch form: in an element) the item's result stands."
+    ),
+    "when": Field(
+        choice("suspect", "all"),
+        "suspect",
+        "Which items are looked up before they are forwarded: those whose earlier attempt is in"
+        " doubt, or all.",
+    ),
+    "compare": Field(
+        nullable(_COMPARE), None, "What must be equal for a found result to be this item's."
+    ),
+}
 _LOOKUPS: Final[_Forms] = {
-    "single": {
-        "method": Field(METHOD, "GET", "The lookup's method; the batch form's default is POST."),
-        "path": Field(
-            LOOKUP_PATH,
-            says="Path and query; `{key}` is the key, `{key[1]}` the second of several,"
-            " percent-encoded. Without keys in the batch form.",
-        ),
-        "found": _FOUND,
-        "not_found": Field(
-            nullable(CONDITIONS),
-            None,
-            "Conditions on the answer: the service does not have it. Null: a 404, or a success"
-            " for which `found` does not hold.",
-        ),
-        "result": Field(POINTER, "", "Where in the answer the item's result stands."),
-        "when": Field(
-            choice("suspect", "all"),
-            "suspect",
-            "Which items are looked up before they are forwarded: those whose earlier attempt is"
-            " in doubt, or all.",
-        ),
-        "compare": Field(
-            nullable(_COMPARE), None, "What must be equal for a found result to be this item's."
-        ),
-    },
+    "single": {"method": Field(METHOD, "GET", "The lookup's method."), **_LOOKUP},
     "batch": {
-        "method": Field(METHOD, "POST"),
-        "path": Field(LOOKUP_PATH),
-        "found": _FOUND,
+        "method": Field(METHOD, "POST", "The lookup's method."),
+        **_LOOKUP,
         "keys": Field(POINTER, says="Batch form: where in the lookup's body the keys go."),
-        "results": Field(POINTER, says="Batch form: where in the answer the found results are."),
-        "key": Field(KEY, says="Batch form: where in a found result its key stands."),
-        "compare": Field(nullable(_COMPARE), None),
+        "results": Field(POINTER, says="Batch form: where in the answer the elements are."),
+        "key": Field(KEY, says="Batch form: where in an element its key stands."),
     },
 }
 _BATCH_ONLY: Final = ("keys", "results", "key")
-_SINGLE_ONLY: Final = ("not_found", "result", "when")
 
 
 def _read_lookup(at: At) -> Got:
     members = at.members()
     is_batch = any(name in members for name in _BATCH_ONLY)
-    single = [name for name in _SINGLE_ONLY if name in members]
-    if is_batch and single:
-        at.wrong(f"{single[0]} belongs to the form with one call an item, not to the batch form")
     got = _closed(_LOOKUPS["batch" if is_batch else "single"], at)
     placed = key_places(got.value["path"])
     if is_batch and placed:

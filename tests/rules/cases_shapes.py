@@ -200,16 +200,6 @@ OFFENDERS: Final = [
         "as many pointers as request.key, 1",
         only=True,
     ),
-    Case(
-        {"upstream.offenders": {"list": "/e", "key": ["/a", "/b"]}, "request.key": ["/a", "/b"]},
-        {
-            "upstream.offenders": {"pointer": "", "pattern": "(?P<key>a)"},
-            "request.key": ["/a", "/b"],
-        },
-        "upstream.offenders",
-        "request.key has several",
-        True,
-    ),
 ]
 
 LOOKUPS: Final = [
@@ -254,9 +244,19 @@ LOOKUPS: Final = [
     ),
     one("upstream.lookup", BATCH, {**BATCH, "path": "/q/{key}"}, "not in the path", only=True),
     one(
-        "upstream.lookup", BATCH, {**BATCH, "when": "all"}, "when belongs to the form with one call"
+        "upstream.lookup",
+        {**BATCH, "when": "all"},
+        {**BATCH, "result": "r"},
+        "starts with",
+        "upstream.lookup.result",
     ),
-    one("upstream.lookup", BATCH, {**BATCH, "result": "/r"}, "result belongs to the form"),
+    one(
+        "upstream.lookup",
+        {**BATCH, "found": [JUDGED]},
+        {**BATCH, "found": JUDGED},
+        "expected a list",
+        "upstream.lookup.found",
+    ),
     one(
         "upstream.lookup",
         BATCH,

@@ -6,7 +6,6 @@ fingerprint unless this product's own earlier attempt, or a comparison, vouches 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
@@ -166,9 +165,7 @@ class Adopting:
                 steps[item] = Commit(run.fingerprints[item], now, None, template=True)
         await self._settle(run, rnd, steps)
 
-    def _ruled(
-        self, run: Run, rnd: Round, looked: Mapping[int, Looked]
-    ) -> dict[int, Settlement]:
+    def _ruled(self, run: Run, rnd: Round, looked: Mapping[int, Looked]) -> dict[int, Settlement]:
         now = self._now_ms()
         return {item: self._rule_on(run, rnd, item, said, now) for item, said in looked.items()}
 
@@ -229,8 +226,8 @@ class Adopting:
             raise AssertionError("committed an item before it was decided")
         if isinstance(reply, Stands) and reply.record.token != rnd.token:
             first = from_record(reply.record)
-            run.fates[item] = first if first.result is not None else replace(
-                first, result=fate.result
+            run.fates[item] = (
+                first if first.result is not None else replace(first, result=fate.result)
             )
         elif isinstance(reply, Conflict):
             self._observer.commit_conflict(run.rule.name)

@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Callable
 from typing import Final
 
-from proxy.core.upstream import Call, Headers, Purpose
+from proxy.core.upstream import Call, Purpose
 from proxy.exchange import Exchange
 
 _OF_THE_BODY: Final = frozenset(

@@ -165,9 +165,7 @@ class Forwarder:
         run.upstream_calls += 1
         delivered = self._read(run, items, reply)
         run.course.note(delivered.delivery, delivered.reply)
-        self._observer.upstream_call(
-            run.rule.name, purpose, delivered.delivery, ended - started
-        )
+        self._observer.upstream_call(run.rule.name, purpose, delivered.delivery, ended - started)
         return delivered
 
     @staticmethod

@@ -36,6 +36,7 @@ class Leases:
         """Those of ``items`` that may be forwarded now; the others are decided."""
         if not rnd.recorded or not rnd.open:
             return items
+        step: Settlement
         now = asyncio.get_running_loop().time()
         if not run.rule.upstream.detects_duplicates:
             targets, step = [i for i in items if i in rnd.open], _SENT

@@ -54,15 +54,15 @@ class Shadow:
         try:
             await self._observe(rule, scope, batch, Response(status, response_body))
         except StoreUnavailable:
-            log.warning("request %s: shadow could not read or record, store unavailable", request_id)
+            log.warning(
+                "request %s: shadow could not read or record, store unavailable", request_id
+            )
 
     async def _observe(
         self, rule: Rule, scope: tuple[str, ...], batch: Batch, response: Response
     ) -> None:
         prints: Sequence[bytes | None] = (
-            [None] * len(batch)
-            if rule.request.ignore_mismatch
-            else fingerprints(rule, batch.raws)
+            [None] * len(batch) if rule.request.ignore_mismatch else fingerprints(rule, batch.raws)
         )
         plan = make_plan(
             batch.keys,
@@ -92,7 +92,7 @@ class Shadow:
         self,
         rule: Rule,
         plan: Plan,
-        records: dict[int, Record | None | StoreUnavailable],
+        records: dict[int, Record | StoreUnavailable | None],
         prints: Sequence[bytes | None],
     ) -> int:
         """Count what each item would have been; how many would have been forwarded."""
@@ -155,7 +155,7 @@ def _fitting(rule: Rule, raw: bytes) -> bytes | None:
     return raw if len(raw) <= rule.max_result_bytes else None
 
 
-def _would(record: Record | None | StoreUnavailable, fingerprint: bytes | None) -> Outcome:
+def _would(record: Record | StoreUnavailable | None, fingerprint: bytes | None) -> Outcome:
     """What enforcing would have answered for an item with this record."""
     if isinstance(record, StoreUnavailable):
         raise record

@@ -87,5 +87,3 @@ def _report(
         upstream_calls=run.upstream_calls,
         deliveries=tuple(str(d) for d in run.course.deliveries),
     )
-
-

@@ -57,6 +57,6 @@ class Waiting:
         return future
 
     def _next_poll(self, attempt: int) -> float:
-        pause = min(LONGEST, TICK * 2**attempt) * self._rng.uniform(0.5, 1.0)
+        pause = min(LONGEST, TICK * float(1 << min(attempt, 8))) * self._rng.uniform(0.5, 1.0)
         due = asyncio.get_running_loop().time() + pause
         return math.ceil(due / TICK) * TICK

@@ -128,9 +128,7 @@ class Isolation:
         duplicates = tuple(i for i in part.items if i in found)
         rest = tuple(i for i in part.items if i not in found)
         # Where nothing was found the rejected part is still whole: sending it again is no use.
-        self._todo.append(
-            _Part(rest, bad=not duplicates, asked=True, named_one=part.named_one)
-        )
+        self._todo.append(_Part(rest, bad=not duplicates, asked=True, named_one=part.named_one))
         return Ruling(duplicates)
 
     def abandon(self) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
--- settle: sent, extend, commit, release, doubt. core/transitions.py is the same table.
+-- settle: sent, extend, commit, release, doubt, forget. core/transitions.py is the same table.
 --
 -- ARGV[1] is a run of groups, one for each run of steps of one kind in a request:
 --   count 2, kind 1, flags 1, token 12, lease 6, retention 6, doubt retention 6, then for each key
@@ -7,7 +7,7 @@
 -- A reply: 'A' applied, 'L' lost, 'C' conflict, or the DONE record that stands.
 --
 -- Redis may run it when it is out of memory, so that finished work is never unrecordable.
-local SEND, EXTEND, COMMIT, RELEASE, MARK_DOUBT = 1, 2, 3, 4, 5
+local SEND, EXTEND, COMMIT, RELEASE, MARK_DOUBT, FORGET, FORGET_FORCED = 1, 2, 3, 4, 5, 6, 7
 
 local kind, token, lease, retention, doubt_retention
 
@@ -36,6 +36,18 @@ local function commit(value, mine)
   local reply = own and 'A' or after
   if after == value then return nil, 0, reply end
   return after, retention, reply
+end
+
+-- What is done, and a claim that is live, goes only with force; an absent record is gone already.
+local function forget(value)
+  if not value then return nil, 0, 'A' end
+  local flags, state = known(value)
+  if not flags then return nil, 0, 'L' end
+  if kind == FORGET_FORCED or state == DOUBT then return false, 0, 'A' end
+  if state == DONE then return nil, 0, 'L' end
+  local owner, _, ends = read_held(value, flags)
+  if owner == token or now < ends then return nil, 0, 'L' end
+  return false, 0, 'A'
 end
 
 -- Every other step: the new value (false: delete the key; nil: leave it), its expiry, the reply.
@@ -81,6 +93,8 @@ while at <= #groups do
       local size = unpack_fields('>I4', groups, at)
       after, expiry, reply = commit(value, sub(bodies, body_at, body_at + size - 1))
       at, body_at = at + 4, body_at + size
+    elseif kind >= FORGET then
+      after, expiry, reply = forget(value)
     else
       local fingerprint = ''
       if group_flags == 1 then

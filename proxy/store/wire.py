@@ -24,6 +24,7 @@ from proxy.core.record import (
     Conflict,
     Done,
     Extend,
+    Forget,
     InDoubt,
     Lost,
     MarkDoubt,
@@ -52,7 +53,8 @@ _WITH_FINGERPRINT: Final = 8
 _CLAIM_GROUP: Final = struct.Struct(">HB12s")
 _SETTLE_GROUP: Final = struct.Struct(">HBB12s")
 _WON: Final = struct.Struct(">xHB6s")
-_KINDS: Final = {Sent: 1, Extend: 2, Commit: 3, Release: 4, MarkDoubt: 5}
+_KINDS: Final = {Sent: 1, Extend: 2, Commit: 3, Release: 4, MarkDoubt: 5, Forget: 6}
+_FORCED: Final = 7
 
 
 @lru_cache(maxsize=1024)
@@ -107,6 +109,8 @@ def pack_settles(
 
 
 def _run(step: Settlement) -> tuple[int, bool]:
+    if type(step) is Forget and step.force:
+        return _FORCED, False
     return _KINDS[type(step)], type(step) is MarkDoubt and step.fingerprint is not None
 
 

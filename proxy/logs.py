@@ -25,6 +25,8 @@ from proxy.metrics import Metrics
 from proxy.observe import BatchReport, Observer
 
 ROOT: Final = "proxy"
+OURS: Final = (ROOT, "idemproxy", "rules")
+"""The tops of the loggers that ``LOG_LEVEL`` is for; of others only warnings are heard."""
 _BATCHES: Final = logging.getLogger(f"{ROOT}.batch")
 FORMATS: Final = ("json", "text")
 LEVELS: Final = ("debug", "info", "warning", "error")
@@ -137,7 +139,10 @@ def configure(level: str = "info", form: str = "json", stream: TextIO | None = N
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
-    logging.getLogger(ROOT).setLevel(level.upper())
+    for name in OURS:
+        logging.getLogger(name).setLevel(level.upper())
+    # Who changed a record is written down whatever else is.
+    logging.getLogger(f"{ROOT}.audit").setLevel(logging.INFO)
     # aiohttp's own tracebacks of broken clients' requests say nothing that ours do not.
     logging.getLogger("aiohttp.access").setLevel(logging.CRITICAL)
 

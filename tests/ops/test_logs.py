@@ -32,11 +32,14 @@ REPORT = BatchReport(
 
 @pytest.fixture(autouse=True)
 def _restored() -> Iterator[None]:
-    root, ours = logging.getLogger(), logging.getLogger(logs.ROOT)
-    before = (list(root.handlers), root.level, ours.level)
+    root = logging.getLogger()
+    handlers = list(root.handlers)
+    loggers = [logging.getLogger(n) for n in (None, *logs.OURS, "proxy.audit", "aiohttp.access")]
+    levels = [logger.level for logger in loggers]
     yield
-    root.handlers[:], root.level = before[0], before[1]
-    ours.setLevel(before[2])
+    root.handlers[:] = handlers
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
 
 
 def written(form: str = "json", level: str = "info") -> io.StringIO:
@@ -157,6 +160,13 @@ def test_configuring_twice_does_not_write_twice() -> None:
     stream = written()
     logging.getLogger("proxy.x").info("once")
     assert len(lines(stream)) == 1
+
+
+def test_the_audit_is_written_whatever_the_level() -> None:
+    stream = written(level="error")
+    logging.getLogger("proxy.audit").info("records released")
+    logging.getLogger("proxy.x").info("chatter")
+    assert [line["message"] for line in lines(stream)] == ["records released"]
 
 
 def test_other_libraries_are_heard_from_warnings_on() -> None:

@@ -1,9 +1,10 @@
-"""Rules made in one line, and JSON made by Hypothesis as bytes with all its freedoms of spelling."""
+"""Rules made in one line, and JSON texts made by Hypothesis with all their freedoms of spelling."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 from hypothesis import strategies as st
@@ -78,8 +79,9 @@ def matching(pattern: str) -> re.Pattern[str]:
 
 # ---- JSON texts --------------------------------------------------------------------------------
 
+Draw = Callable[..., Any]
 _SPACES = st.sampled_from(["", "", "", " ", "\n", "\t ", "\r\n"])
-_CHARACTERS = st.characters(exclude_categories=("Cs",))
+_CHARACTERS = st.characters(codec="utf-8")
 _INTEGERS = st.integers(-(10**25), 10**25).map(str)
 NUMBERS = st.one_of(
     _INTEGERS,
@@ -122,20 +124,20 @@ def json_text(draw: st.DrawFn, depth: int = 3) -> str:
     return object_text(draw, list(zip(names, inner, strict=False)))
 
 
-def spaced(draw: st.DrawFn, opening: str, parts: list[str], closing: str) -> str:
+def spaced(draw: Draw, opening: str, parts: list[str], closing: str) -> str:
     """The parts between brackets, with commas, and space drawn for every gap."""
     gaps = [draw(_SPACES) for _ in range(2 * len(parts) + 1)]
     body = ",".join(f"{gaps[2 * i]}{part}{gaps[2 * i + 1]}" for i, part in enumerate(parts))
     return opening + body + gaps[-1] + closing
 
 
-def object_text(draw: st.DrawFn, named: list[tuple[str, str]]) -> str:
+def object_text(draw: Draw, named: list[tuple[str, str]]) -> str:
     """An object of these members, their names spelled in any way."""
     parts = [f"{draw(quoted(name))}{draw(_SPACES)}:{draw(_SPACES)}{value}" for name, value in named]
     return spaced(draw, "{", parts, "}")
 
 
-def batch_text(draw: st.DrawFn, items: list[str], around: list[tuple[str, str]]) -> tuple[str, str]:
+def batch_text(draw: Draw, items: list[str], around: list[tuple[str, str]]) -> tuple[str, str]:
     """A body with these items at /items among other members, and its array alone."""
     array = spaced(draw, "[", items, "]")
     place = draw(st.integers(0, len(around)))

@@ -11,15 +11,17 @@ handler and the admin port tell it to drain, and everyone asks it. ::
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
 class Lifecycle:
-    """``ready`` is set by whoever opens the listener; readiness is ``ready and not draining``."""
+    """``ready`` is set by whoever opens the listener; readiness is ``ready and not draining``.
+    ``on_drain`` is told of a ``drain``: with several workers one is asked and all must do it."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_drain: Callable[[], None] | None = None) -> None:
         self.ready = False
+        self._on_drain = on_drain
         self.in_flight = 0
         self._draining = False
         self._stopping = False
@@ -73,6 +75,8 @@ class Lifecycle:
 
     async def drain(self, wait: float, undo_after: float | None = None) -> bool:
         """``begin_drain`` and ``wait_idle`` in one: what ``GET /drain`` does."""
+        if self._on_drain is not None:
+            self._on_drain()
         self.begin_drain(undo_after)
         return await self.wait_idle(wait)
 

@@ -20,7 +20,7 @@ _PIECE: Final = 64 * 1024
 _ZSTD_WINDOW: Final = 2**23
 
 
-class TooLarge(Exception):  # noqa: N818 - an outcome, not a fault of ours
+class TooLarge(Exception):
     """The decoded body is over a limit. ``limit``: size or ratio."""
 
     def __init__(self, limit: str) -> None:
@@ -28,7 +28,7 @@ class TooLarge(Exception):  # noqa: N818 - an outcome, not a fault of ours
         self.limit = limit
 
 
-class Undecodable(Exception):  # noqa: N818 - an outcome, not a fault of ours
+class Undecodable(Exception):
     """The coding is unknown, or the body is not in it, or ends before its end."""
 
 

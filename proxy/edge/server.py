@@ -65,6 +65,13 @@ class EdgeServer(web.Server):
     def __call__(self) -> EdgeProtocol:
         return EdgeProtocol(self, loop=self._loop, **self._kwargs)
 
+    def close_idle(self) -> None:
+        """Close the connections on which nothing is under way, and no others: the library's own
+        ``pre_shutdown`` would also stop reading the bodies of requests under way."""
+        for connection in self.connections:
+            if isinstance(connection, EdgeProtocol):
+                connection.close_if_idle()
+
 
 class EdgeProtocol(RequestHandler):
     """One client connection."""
@@ -119,6 +126,10 @@ class EdgeProtocol(RequestHandler):
 
     def log_exception(self, *args: Any, **kw: Any) -> None:  # noqa: ARG002 - may name the request
         _LOG.error("a connection failed inside the proxy", exc_info=kw.get("exc_info"))
+
+    def close_if_idle(self) -> None:
+        if self._waiter is not None and not self._messages:
+            self.force_close()
 
     def _between_requests(self) -> bool:
         """The connection waits for a head, of which some bytes have come."""

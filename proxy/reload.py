@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
-from rules.generations import compare
+from rules.generations import cautions, compare
 
 from rules.load import parse_rules, read_sources
 from rules.match import RuleSet
@@ -119,6 +119,8 @@ class Reloader:
             self._demand(compare(self.current, rules))
         except RulesError as error:
             return self._judge(digest, error, at_once=True)
+        for caution in cautions(self.current, rules):
+            _LOG.warning("rules: %s", caution, extra={"path": self.path, "always": True})
         self._judged = digest
         self._take(rules)
         names = [rule.name for rule in rules.rules]

@@ -72,7 +72,7 @@ class RecordView(Struct, kw_only=True, omit_defaults=True):
     state: State
     key: KeyForm | None = None
     processedAt: str | None = None  # noqa: N815
-    result: Raw | None = None
+    result: Raw | UnsetType = UNSET
     template: bool = False
     attempts: int | None = None
     leaseUntil: str | None = None  # noqa: N815

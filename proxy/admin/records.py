@@ -249,7 +249,8 @@ class Desk:
         elif isinstance(record, Done):
             view.state = "done"
             view.processedAt, view.template = moment(record.processed_at), record.template
-            view.result = None if record.result is None else Raw(record.result)
+            if record.result is not None:
+                view.result = Raw(record.result)
         elif isinstance(record, Foreign):
             view.state = "foreign"
         elif isinstance(record, StoreUnavailable):

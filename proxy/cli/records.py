@@ -190,7 +190,8 @@ def _show(arguments: argparse.Namespace, answer: model.Records) -> None:
     table = Table("key or digest", "state", "since or until", "attempts", "result", box=None)
     for record in answer.records:
         since = record.processedAt or record.doubtSince or record.leaseUntil or ""
-        result = bytes(record.result or b"").decode(errors="replace")
+        raw = bytes(record.result) if isinstance(record.result, msgspec.Raw) else b""
+        result = raw.decode(errors="replace")
         shown = result if len(result) <= 60 else result[:57] + "..."
         attempts = "" if record.attempts is None else str(record.attempts)
         table.add_row(_name(record), _state(record), since, attempts, visible(shown))

@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -202,6 +203,22 @@ def test_a_batch_of_250_with_everything_in_it(shop: Shop) -> None:
     assert rows[249]["id"] == rows[5]["id"]
     assert shop.holds_once("old", *(f"i{n}" for n in range(249) if n not in {120, 200}))
     assert len(shop.stored()) == len(set(shop.stored()))
+
+
+def test_eight_clients_send_the_same_rows_at_once(shop: Shop) -> None:
+    keys = [f"m{n}" for n in range(12)]
+    batches = [[order(key) for key in (keys, keys[::-1])[n % 2]] for n in range(8)]
+    with ThreadPoolExecutor(8) as clients:
+        heard = list(clients.map(lambda rows: shop.insert(*rows), batches))
+    by_key: dict[str, list[dict[str, Any]]] = {key: [] for key in keys}
+    for batch, answer in zip(batches, heard, strict=True):
+        assert [row["key"] for row in answer.json["rows"]] == [row["key"] for row in batch]
+        for row in answer.json["rows"]:
+            by_key[row["key"]].append(row)
+    for rows in by_key.values():
+        assert len({(row["id"], row["processedAt"]) for row in rows}) == 1
+        assert [row["isIdempotent"] for row in rows].count(False) == 1
+    assert shop.holds_once(*keys)
 
 
 def test_another_token_gets_nothing_from_the_store(shop: Shop) -> None:

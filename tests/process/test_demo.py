@@ -33,7 +33,7 @@ def demo(folder: Path, *options: str, columns: int = 80) -> Iterator[Process]:
 
 def run_line(line: str) -> Heard:
     """What a printed curl line does, as a shell reads it."""
-    program, *words = shlex.split(line)
+    program, *words = shlex.split(line.replace("\\\n", " "))
     assert program == "curl"
     url, body, headers = "", None, {}
     while words:

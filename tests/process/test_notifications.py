@@ -177,6 +177,9 @@ def test_a_notification_that_the_platform_could_not_deliver(platform: Platform) 
     assert (failed["status"], failed["errorCode"]) == ("FAILED", 20)
     assert failed["notificationId"] == platform.id_of("f2")
     assert failed["error"]["retryable"] is False
+    again = platform.send(item("f2", "blocked:bob"), item("f1"))
+    assert codes(again) == ["UPSTREAM_FAILED", "again"]
+    assert again.json["results"][0]["notificationId"] == failed["notificationId"]
 
 
 def test_a_bad_item_fails_alone(platform: Platform) -> None:

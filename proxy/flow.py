@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -45,7 +46,7 @@ from rules.model import Problem as KeyProblem
 from rules.model import Rule
 from rules.request import fingerprints
 
-log = logging.getLogger("idemproxy.flow")
+log = logging.getLogger("proxy.flow")
 
 _KEY_MESSAGE: Final[dict[KeyProblem, str]] = {
     KeyProblem.MISSING_KEY: "the item has no idempotency key",
@@ -59,7 +60,8 @@ def random_token() -> bytes:
 
 
 class Flow:
-    """Answers batches. ``now_ms``: wall clock for ``processedAt``; ``lease_margin``: seconds."""
+    """Answers batches. ``now_ms``: wall clock for ``processedAt``; ``clock``: monotonic seconds
+    that durations are measured with; ``lease_margin``: seconds."""
 
     def __init__(
         self,
@@ -70,12 +72,14 @@ class Flow:
         *,
         now_ms: Callable[[], int],
         new_token: Callable[[], bytes] = random_token,
+        clock: Callable[[], float] = time.perf_counter,
         lease_margin: float = 0.5,
     ) -> None:
         self._store = store
         self._keys = keys
         self._observer = observer
         self._new_token = new_token
+        self._clock = clock
         self._waiting = Waiting()
         self._settler = Settler(store, self._waiting, observer)
         self._adopting = Adopting(self._settler, Lookups(upstream, observer), observer, now_ms)
@@ -91,7 +95,7 @@ class Flow:
         """
         loop = asyncio.get_running_loop()
         rule = exchange.rule
-        run = Run(exchange, terms_of(rule), loop.time(), [None] * len(exchange.batch))
+        run = Run(exchange, terms_of(rule), loop.time(), self._clock, [None] * len(exchange.batch))
         work = loop.create_task(self._work(run))
         self._tasks.add(work)
         work.add_done_callback(self._tasks.discard)
@@ -100,7 +104,7 @@ class Flow:
         await asyncio.wait({work}, timeout=rule.deadline)
         if work.done():
             work.result()
-        return stitch(run, self._observer, loop.time())
+        return stitch(run, self._observer)
 
     def _ended(self, work: asyncio.Task[None], run: Run) -> None:
         self._observer.in_flight(-len(run.exchange.batch))
@@ -108,7 +112,7 @@ class Flow:
             return
         error = work.exception()
         if isinstance(error, Problem):
-            report_refusal(run, self._observer, asyncio.get_running_loop().time(), error.status)
+            report_refusal(run, self._observer, error.status)
         elif error is not None:
             log.error("request %s failed", run.exchange.request_id, exc_info=error)
 
@@ -264,10 +268,10 @@ class Flow:
         attempt = 0
         while busy and loop.time() < give_up:
             run.waiting = set(busy)
-            run.waiting_watch.start(loop.time())
+            run.waiting_watch.start(run.clock())
             keys = [run.store_keys[i] or b"" for i in busy]
             await self._waiting.turn(keys, attempt, give_up)
-            run.waiting_watch.stop(loop.time())
+            run.waiting_watch.stop(run.clock())
             before = set(busy)
             busy = await self._claim_and_forward(run, rounds, sorted(busy))
             self._count_waits(run, before - set(busy))

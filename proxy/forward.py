@@ -8,6 +8,7 @@ decided when ``forward`` returns, and none of its claims is left open.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
@@ -29,6 +30,9 @@ from rules.request import sub_body
 from rules.response import Response, offenders, rejection_message, results, verdict
 
 
+log = logging.getLogger("proxy.forward")
+
+
 @dataclass(frozen=True, slots=True)
 class _Delivered:
     """What became of one call. ``results``: one for each item, where it was accepted."""
@@ -38,7 +42,6 @@ class _Delivered:
     response: Response | None = None
     reply: Reply | None = None
     results: Sequence[bytes] = ()
-    detail: str = ""
 
     @property
     def retry_after_ms(self) -> int | None:
@@ -152,14 +155,13 @@ class Forwarder:
         return None
 
     async def _deliver(self, run: Run, items: Sequence[int], again: bool) -> _Delivered:
-        loop = asyncio.get_running_loop()
         purpose = Purpose.ISOLATION if again else Purpose.BATCH
         call = batch_call(run.exchange, sub_body(run.rule, run.exchange.batch, items), purpose)
         run.in_flight.update(items)
-        started = loop.time()
+        started = run.clock()
         run.upstream_watch.start(started)
         reply = await self._upstream.call(call, run.rule.upstream.timeout)
-        ended = loop.time()
+        ended = run.clock()
         run.upstream_watch.stop(ended)
         run.in_flight.difference_update(items)
         run.upstream_calls += 1
@@ -171,7 +173,12 @@ class Forwarder:
     @staticmethod
     def _read(run: Run, items: Sequence[int], reply: Reply | NoReply) -> _Delivered:
         if isinstance(reply, NoReply):
-            return _Delivered(OF_FAULT[reply.fault], detail=reply.detail)
+            # Its detail names addresses inside: for the log, and not for the client.
+            log.warning(
+                "the service gave no answer",
+                extra={"rule": run.rule.name, "fault": str(reply.fault), "detail": reply.detail},
+            )
+            return _Delivered(OF_FAULT[reply.fault])
         response = Response(reply.status, reply.body)
         said = verdict(run.rule, response)
         delivery = OF_VERDICT[said]
@@ -184,8 +191,7 @@ class Forwarder:
                 matched = results(run.rule, response, [keys[i] for i in items])
             if matched is None:
                 delivery = Delivery.UNKNOWN
-        detail = f"HTTP {reply.status}"
-        return _Delivered(delivery, said, response, reply, matched or (), detail)
+        return _Delivered(delivery, said, response, reply, matched or ())
 
     async def _reject(
         self,
@@ -221,7 +227,9 @@ class Forwarder:
         if after.ends:
             items = (*items, *isolation.abandon())
         run.upstream_decided.update(items)
-        message, wait = f"{after.message} ({delivered.detail})", delivered.retry_after_ms
+        message, wait = after.message, delivered.retry_after_ms
+        if delivered.reply is not None:
+            message += f" (HTTP {delivered.reply.status})"
         if delivered.delivery is Delivery.REFUSED and delivered.response is not None:
             message = rejection_message(delivered.response)
         if after.release:

@@ -53,14 +53,13 @@ class Lookups:
         return read_batch_lookup(run.rule, reply.status, reply.body, keys)
 
     async def _call(self, run: Run, call: Call) -> Reply | Unsure:
-        loop = asyncio.get_running_loop()
-        started = loop.time()
-        left = run.deadline - started
+        left = run.deadline - asyncio.get_running_loop().time()
         if left <= 0:
             return Unsure("the request's deadline passed")
+        started = run.clock()
         run.upstream_watch.start(started)
         reply = await self._upstream.call(call, min(left, run.rule.upstream.timeout))
-        ended = loop.time()
+        ended = run.clock()
         run.upstream_watch.stop(ended)
         run.upstream_calls += 1
         result = "unknown" if isinstance(reply, NoReply) else "accepted"

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from proxy.core.answer import Course
@@ -60,6 +60,9 @@ class Run:
     exchange: Exchange
     terms: Terms
     started: float
+    """Loop time, which deadlines are reckoned in; some loops tell it in whole milliseconds."""
+    clock: Callable[[], float]
+    """Monotonic seconds, finely: what durations are measured with."""
     fates: list[Fate | None]
     store_keys: Sequence[bytes | None] = ()
     fingerprints: Sequence[bytes | None] = ()
@@ -71,6 +74,10 @@ class Run:
     waiting_watch: Stopwatch = field(default_factory=Stopwatch)
     upstream_calls: int = 0
     isolation_calls: int = 0
+    began: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.began = self.clock()
 
     @property
     def rule(self) -> Rule:

@@ -20,7 +20,7 @@ from proxy.run import Round, Run
 from proxy.store.base import Store
 from proxy.waiting import Waiting
 
-log = logging.getLogger("idemproxy.settling")
+log = logging.getLogger("proxy.settling")
 
 BACKLOG_ITEMS: Final = 50_000
 BACKLOG_BYTES: Final = 64 * 1024 * 1024

@@ -23,7 +23,7 @@ from rules.model import Align, Batch, Rule, Verdict
 from rules.request import fingerprints, read_batch
 from rules.response import Response, is_duplicate, is_failed, results, verdict
 
-log = logging.getLogger("idemproxy.shadow")
+log = logging.getLogger("proxy.shadow")
 
 
 class Shadow:

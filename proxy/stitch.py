@@ -15,12 +15,12 @@ from rules.model import Rule
 from rules.render import ErrorBody, Row, render
 
 
-def stitch(run: Run, observer: Observer, now: float) -> Answer:
+def stitch(run: Run, observer: Observer) -> Answer:
     """One ordered answer: the service's own where it refused everything, else item by item."""
     fates = run.decided()
     own = own_answer(fates, run.course, len(run.upstream_decided))
     answer = _handed_on(own, fates) if own is not None else _stitched(run, fates)
-    observer.batch(_report(run, fates, answer, now, passed=own is not None))
+    observer.batch(_report(run, fates, answer, passed=own is not None))
     return answer
 
 
@@ -57,15 +57,13 @@ def _row(rule: Rule, fate: Fate) -> Row:
     return Row(fate.result, False, None, error)
 
 
-def report_refusal(run: Run, observer: Observer, now: float, status: int) -> None:
+def report_refusal(run: Run, observer: Observer, status: int) -> None:
     """Report a request that was answered with a problem document of the proxy's own."""
     answer = Answer(status, (), b"")
-    observer.batch(_report(run, run.decided(), answer, now, passed=False))
+    observer.batch(_report(run, run.decided(), answer, passed=False))
 
 
-def _report(
-    run: Run, fates: list[Fate], answer: Answer, now: float, *, passed: bool
-) -> BatchReport:
+def _report(run: Run, fates: list[Fate], answer: Answer, *, passed: bool) -> BatchReport:
     failures = sum(not f.succeeded for f in fates)
     if passed:
         result = "passed"
@@ -81,7 +79,7 @@ def _report(
         result=result,
         status=answer.status,
         outcomes=Counter(str(f.outcome) for f in fates),
-        seconds=now - run.started,
+        seconds=run.clock() - run.began,
         upstream_seconds=run.upstream_watch.seconds,
         waiting_seconds=run.waiting_watch.seconds,
         upstream_calls=run.upstream_calls,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections import Counter
 from collections.abc import Sequence
@@ -129,6 +130,7 @@ class Rig:
             self.keys,
             self.seen,
             now_ms=lambda: self.now,
+            clock=lambda: asyncio.get_running_loop().time(),
             new_token=lambda: next(tokens).to_bytes(12, "big"),
         )
         self.sent = 0

@@ -303,6 +303,7 @@ RULES: Final = Kind(
     "list of rules",
     {"type": "array", "items": RULE.schema},
     lambda at: Got(at.items(), None),  # read one by one, so that each has its own defaults
+    RULE.fields,
 )
 
 _FILE: Final = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, NoReturn
 
 from rules.load_yaml import Node, node_of
@@ -77,11 +77,13 @@ class At:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """``words`` name it in the documentation; ``schema`` is its JSON Schema."""
+    """``words`` name it in the documentation; ``schema`` is its JSON Schema; ``fields`` are those
+    of a mapping, of all its forms."""
 
     words: str
     schema: Schema
     reader: Callable[[At], Got]
+    fields: Mapping[str, Field] = field(default_factory=dict)
 
     def read(self, at: At) -> Got:
         """The value, or UNUSABLE once its mistakes are noted."""
@@ -142,34 +144,34 @@ def _unknown(name: str, names: Mapping[str, Kind]) -> str:
 
 def section(fields: Mapping[str, Field]) -> Kind:
     """A mapping with these fields and no others; the value is a dict that has all of them."""
-    kinds = {name: field.kind for name, field in fields.items()}
+    kinds = {name: one.kind for name, one in fields.items()}
 
     def read(at: At) -> Got:
         got = present(at, kinds)
-        for name, field in fields.items():
+        for name, one in fields.items():
             if name in got:
                 continue
-            if field.default is REQUIRED:
+            if one.default is REQUIRED:
                 at.note("is required", name)
                 got[name] = Got(UNUSABLE, None)
             else:
-                default = node_of(field.default_for(at.detects), at.node.line)
-                got[name] = field.kind.read(at.child(name, default))
+                default = node_of(one.default_for(at.detects), at.node.line)
+                got[name] = one.kind.read(at.child(name, default))
         return Got(
             {name: got[name].value for name in fields}, {name: got[name].plain for name in fields}
         )
 
-    return Kind("section", _section_schema(fields), read)
+    return Kind("section", _section_schema(fields), read, fields)
 
 
 def _section_schema(fields: Mapping[str, Field]) -> Schema:
     properties = {}
-    for name, field in fields.items():
-        extra: Schema = {"description": field.says} if field.says else {}
-        has_default = field.default is not REQUIRED and not callable(field.default)
-        if has_default and not _needs_some(field):
-            extra["default"] = field.default
-        properties[name] = {**field.kind.schema, **extra}
+    for name, one in fields.items():
+        extra: Schema = {"description": one.says} if one.says else {}
+        has_default = one.default is not REQUIRED and not callable(one.default)
+        if has_default and not _needs_some(one):
+            extra["default"] = one.default
+        properties[name] = {**one.kind.schema, **extra}
     return {
         "type": "object",
         "additionalProperties": False,
@@ -178,9 +180,9 @@ def _section_schema(fields: Mapping[str, Field]) -> Schema:
     }
 
 
-def _needs_some(field: Field) -> bool:
+def _needs_some(one: Field) -> bool:
     """A section that may be left out only in name: something in it is required."""
-    return field.default == {} and bool(field.kind.schema.get("required"))
+    return one.default == {} and bool(one.kind.schema.get("required"))
 
 
 # ---- combinators ------------------------------------------------------------------------------
@@ -194,7 +196,7 @@ def nullable(kind: Kind) -> Kind:
         schema: Schema = {**kind.schema, "type": [kind.schema["type"], "null"]}
     else:
         schema = {"anyOf": [kind.schema, {"type": "null"}]}
-    return Kind(f"{kind.words}, or null", schema, read)
+    return Kind(f"{kind.words}, or null", schema, read, kind.fields)
 
 
 def list_of(kind: Kind, minimum: int = 0, words: str = "") -> Kind:

@@ -6,7 +6,7 @@ Law: a form is chosen by the members that stand there, and what belongs to anoth
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from rules.load_conditions import BODY_CONDITION, CONDITIONS
@@ -110,8 +110,10 @@ def _closed(form: Mapping[str, Field], at: At) -> Got:
     return got
 
 
-def _schema_of(forms: _Forms) -> Schema:
-    return {"oneOf": [section(form).schema for form in forms.values()]}
+def _kind_of(forms: _Forms, reader: Callable[[At], Got]) -> Kind:
+    schema = {"oneOf": [section(form).schema for form in forms.values()]}
+    fields = {name: one for form in reversed(forms.values()) for name, one in form.items()}
+    return Kind("section", schema, reader, fields)
 
 
 def _read_true(at: At) -> Got:
@@ -171,7 +173,7 @@ def _read_offenders(at: At) -> Got:
     return _closed(_OFFENDERS[chosen[0]], at)
 
 
-OFFENDERS: Final = nullable(Kind("section", _schema_of(_OFFENDERS), _read_offenders))
+OFFENDERS: Final = nullable(_kind_of(_OFFENDERS, _read_offenders))
 
 
 # ---- lookups ----------------------------------------------------------------------------------
@@ -243,4 +245,4 @@ def key_places(path: str) -> set[int]:
     return {int(index or 0) for index in re.findall(r"\{key(?:\[([0-9]+)\])?\}", path)}
 
 
-LOOKUP: Final = nullable(Kind("section", _schema_of(_LOOKUPS), _read_lookup))
+LOOKUP: Final = nullable(_kind_of(_LOOKUPS, _read_lookup))

@@ -138,25 +138,24 @@ def offenders(
     """Which of the sent items ``indexes`` a rejection names: position in ``indexes`` -> what the
     upstream says of it. None where it names none of them; others that it names are ignored."""
     form = rule.upstream.offenders
-    if form is None:
-        return None
+    found: Iterator[tuple[int, str]] = iter(())
+    if form is not None and form.list_at is not None:
+        found = _in_list(form, form.list_at, response, batch, indexes)
+    elif form is not None and form.text is not None:
+        found = _in_text(form.pattern, form.text, response, batch, indexes)
     named: dict[int, str] = {}
-    found = _in_text(form, response, batch, indexes)
-    if form.list_at is not None:
-        found = _in_list(form, response, batch, indexes)
     for position, message in found:
         named.setdefault(position, message)
     return named or None
 
 
 def _in_list(
-    form: Offenders, response: Response, batch: Batch, indexes: Sequence[int]
+    form: Offenders, at: Pointer, response: Response, batch: Batch, indexes: Sequence[int]
 ) -> Iterator[tuple[int, str]]:
-    assert form.list_at is not None  # noqa: S101 - for the type checker; the caller looked
-    elements = form.list_at.get(response.document)
+    elements = at.get(response.document)
     if not isinstance(elements, list) or (form.by_position and len(elements) != len(indexes)):
         return
-    positions = {batch.keys[i]: p for p, i in enumerate(indexes)}
+    positions = {batch.keys[i]: p for p, i in enumerate(indexes) if batch.keys[i] is not None}
     for place, element in enumerate(elements):
         if form.where is not None and not form.where.holds(response.status, element):
             continue
@@ -164,7 +163,7 @@ def _in_list(
         if form.index is not None:
             position = _index(form.index.get(element), len(indexes))
         elif form.key:
-            position = positions.get(_key_in(form.key, element))
+            position = positions.get(_key_in(form.key, element) or ())
         if position is not None:
             yield position, _message_in(element) or rejection_message(response)
 
@@ -182,27 +181,21 @@ def _key_in(pointers: tuple[Pointer, ...], element: Any) -> Key | None:
 
 
 def _in_text(
-    form: Offenders, response: Response, batch: Batch, indexes: Sequence[int]
+    pattern: str, at: Pointer, response: Response, batch: Batch, indexes: Sequence[int]
 ) -> Iterator[tuple[int, str]]:
     """Keys that a message names, compared as text; several values stand as ``a, b``. A text that
     two items share names neither."""
-    text = _searched(form.text, response)
+    text = text_of(at.get(response.document)) if at.tokens else response.text
     if text is None:
         return
     texts = [_key_text(batch.keys[i]) for i in indexes]
     shared = Counter(texts)
     positions = {t: p for p, t in enumerate(texts) if t is not None and shared[t] == 1}
     message = rejection_message(response)
-    for match in re.finditer(form.pattern, text[:_TEXT_SEARCHED]):
+    for match in re.finditer(pattern, text[:_TEXT_SEARCHED]):
         position = positions.get(match["key"])
         if position is not None:
             yield position, message
-
-
-def _searched(pointer: Pointer | None, response: Response) -> str | None:
-    if pointer is None:
-        return None
-    return text_of(pointer.get(response.document)) if pointer.tokens else response.text
 
 
 def _key_text(key: Key | None) -> str | None:

@@ -126,7 +126,7 @@ def json_text(draw: st.DrawFn, depth: int = 3) -> str:
 
 def spaced(draw: Draw, opening: str, parts: list[str], closing: str) -> str:
     """The parts between brackets, with commas, and space drawn for every gap."""
-    gaps = [draw(_SPACES) for _ in range(2 * len(parts) + 1)]
+    gaps: list[str] = [draw(_SPACES) for _ in range(2 * len(parts) + 1)]
     body = ",".join(f"{gaps[2 * i]}{part}{gaps[2 * i + 1]}" for i, part in enumerate(parts))
     return opening + body + gaps[-1] + closing
 

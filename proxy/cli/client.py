@@ -82,6 +82,13 @@ class AdminClient:
             raise _error(status, body)
         return body
 
+    def readiness(self) -> Any:
+        """What /readyz says, ready or not. Raises AdminError."""
+        status, body = self._ask("GET", "/readyz", None)
+        if status not in (200, 503):
+            raise _error(status, body)
+        return orjson.loads(body)
+
     def post(self, path: str, asked: Any) -> bytes:
         """The answer to 200 and 409: some of what was asked. Raises AdminError."""
         status, answer = self._ask("POST", path, orjson.dumps(asked))

@@ -16,6 +16,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -23,14 +24,14 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from proxy.cli.client import visible, warn
-from proxy.core.keys import KeyMaker
 from proxy.errors import ConfigError, StoreUnavailable
 from proxy.importing import Bookmark, Importer, Reader, Tally
-from proxy.settings import BY_FIELD, Settings, from_env_and_flags, read_secret
-from proxy.store import Store, open_store
+from proxy.logs import Telling, configure
+from proxy.serve import make_keys, make_store
+from proxy.settings import BY_FIELD, Settings, from_env_and_flags
+from proxy.store.base import Store
 from rules.load import load_rules
 from rules.match import RuleSet
-from rules.mistakes import RulesError
 
 _FIELDS: Final = (
     *("rules", "store", "store_username", "store_password_file", "store_ca_file"),
@@ -48,12 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    settings = _settings(arguments)
+    rules = load_rules(settings.rules)
+    configure("warning", "text")
     try:
-        settings = _settings(arguments)
-        return asyncio.run(_import(arguments, settings, load_rules(settings.rules)))
-    except (ConfigError, RulesError) as error:
-        warn(str(error))
-        return 2
+        return asyncio.run(_import(arguments, settings, rules))
     except StoreUnavailable as error:
         warn(f"the store gave up: {error}; the same command goes on from here")
     except KeyboardInterrupt:
@@ -73,8 +73,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
 
 async def _import(arguments: argparse.Namespace, settings: Settings, rules: RuleSet) -> int:
     tally = Tally()
-    secret = read_secret(settings.key_secret_file) if settings.key_secret_file else None
-    reader = Reader(rules, KeyMaker(settings.store_prefix, secret), tally)
+    reader = Reader(rules, make_keys(settings), tally)
     bookmark, offset = None, 0
     if arguments.file != "-" and not arguments.dry_run:
         bookmark = Bookmark(Path(arguments.file))
@@ -115,18 +114,9 @@ async def _store(settings: Settings, *, dry: bool) -> AsyncIterator[Store | None
     if dry:
         yield None
         return
-    password = settings.store_password_file
-    encryption = settings.encryption_key_file
-    store = open_store(
-        settings.store,
-        username=settings.store_username or None,
-        password=read_secret(password).decode() if password else None,
-        ca_file=settings.store_ca_file or None,
-        # Large parts are on their way side by side; what is slow is not down.
-        timeout=max(5.0, settings.store_timeout),
-        prefix=settings.store_prefix,
-        encryption_keys=read_secret(encryption).decode() if encryption else None,
-    )
+    # Large parts are on their way side by side: what is slow then is not down.
+    patient = replace(settings, store_timeout=max(5.0, settings.store_timeout))
+    store = make_store(patient, Telling())
     try:
         await store.probe()
         yield store

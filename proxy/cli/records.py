@@ -85,9 +85,6 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         client = AdminClient.with_token(arguments.url, arguments.token_file)
         return _ACTIONS[arguments.action](client, arguments)
-    except ConfigError as error:
-        warn(str(error))
-        return 2
     except AdminError as error:
         warn(str(error))
         return 2 if error.status == 400 else 1

@@ -116,6 +116,8 @@ def what_next(console: Console, stage: Stage, again: str, keep: bool) -> None:
         console.print("[bold]Try it.[/] Leave it running, and use a second terminal:")
         console.print()
         _copy(console, f"  {again} --keep")
+        console.print()
+        console.print("It prints these lines again, with the ports that it got.")
     again_and_new = (Payment("p-1", "ada", 1250), Payment("p-8", "bob", 20))
     steps = (
         ("An old payment and a new one, through the proxy:", _curl(stage.proxy, again_and_new)),

@@ -7,12 +7,12 @@ brace; only members of the rule's own field names are replaced or taken out.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final, NamedTuple
 
 import msgspec
+from msgspec import Struct
 
 from rules.jsontext import SPACE, members, span_of, validate
 from rules.model import Rule
@@ -26,8 +26,7 @@ _MAYBE_EMPTY: Final = b"{" + SPACE
 """What stands before the closing brace of an object that may be empty."""
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorBody:
+class ErrorBody(Struct, frozen=True):
     """What went wrong with one item, as its client meets it."""
 
     code: str
@@ -213,7 +212,8 @@ def render(rule: Rule, base: bytes, rows: Sequence[Row]) -> bytes:
     if span is not None:  # the counts are found quicker with the list out of the way
         base = b"".join((base[: span[0]], b"[]", base[span[1] :]))
     else:
-        base = _with_value(base if _is_object(base) else b"{}", at.tokens, b"[]")
+        kept = b"{" if rule.response.results is None else b"{["
+        base = _with_value(base if _opens_with(base, kept) else b"{}", at.tokens, b"[]")
     for name, number in _counted(rows).items():
         pointer = rule.response.counts.get(name)
         if pointer is not None:
@@ -228,12 +228,13 @@ def _span_or_none(base: bytes, pointer: Pointer) -> tuple[int, int] | None:
         return None
 
 
-def _is_object(base: bytes) -> bool:
+def _opens_with(base: bytes, brackets: bytes) -> bool:
+    """Whether ``base`` is JSON, an object or an array as ``brackets`` says."""
     try:
         validate(base)
     except ValueError:
         return False
-    return base.lstrip(SPACE).startswith(b"{")
+    return base.lstrip(SPACE)[0] in brackets
 
 
 def _counted(rows: Sequence[Row]) -> dict[str, int]:

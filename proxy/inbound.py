@@ -89,10 +89,8 @@ def arrive(
 
 
 def _check_version(request: EdgeRequest, headers: Headers) -> None:
-    if request.spoken < (1, 0):
-        raise Problem(400, "bad-version", "HTTP/0.9 is not spoken here")
-    if request.spoken > (1, 1):
-        raise Problem(505, "bad-version", "HTTP/2 is not spoken here")
+    if request.spoken not in {(1, 0), (1, 1)}:
+        raise Problem(400, "bad-version", "the request names another version")
     if request.spoken == (1, 0) and values(headers, "transfer-encoding"):
         # RFC 9112 section 6.1: such a message's framing is faulty, and a smuggler's tool.
         raise Problem(400, "bad-request", "Transfer-Encoding in HTTP/1.0")

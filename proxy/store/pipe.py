@@ -27,7 +27,7 @@ _PING: Final = pack(b"PING")
 IDLE_CHECK: Final = 15.0
 
 
-class PipeLost(Exception):  # noqa: N818 (what happened, as in ConnectionLost)
+class PipeLost(Exception):
     """The connection ended. It says nothing of what became of the calls on it."""
 
 

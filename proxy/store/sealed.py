@@ -13,14 +13,15 @@ from __future__ import annotations
 
 import base64
 import binascii
+import dataclasses
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from msgspec.structs import replace
 
 from proxy.core.record import (
     Claim,
@@ -148,7 +149,7 @@ class SealedStore:
     async def probe(self) -> StoreInfo:
         info = await self._store.probe()
         results = "encrypted" if self._sealer else "in the clear"
-        return replace(info, facts={**info.facts, "results": results})
+        return dataclasses.replace(info, facts={**info.facts, "results": results})
 
     async def close(self) -> None:
         await self._store.close()

@@ -2,7 +2,8 @@
 --
 -- ARGV[1] is a run of groups, one for each run of steps of one kind in a request:
 --   count 2, kind 1, flags 1, token 12, lease 6, retention 6, doubt retention 6, then for each key
---   of a commit the size 4 of its value, of a doubt with fingerprints a fingerprint 16, else nothing
+--   of a commit the size 4 of its value, of a doubt with flags 1 its fingerprint 16, else nothing;
+--   a forget with flags 1 is forced
 -- ARGV[2] holds the values of the commits one behind the other, each a whole DONE record.
 -- A reply: 'A' applied, 'L' lost, 'C' conflict, or the DONE record that stands.
 --
@@ -47,6 +48,19 @@ local function forget(value)
   if state == DONE then return nil, 0, 'L' end
   local owner, _, ends = read_held(value, flags)
   if owner == token or now < ends then return nil, 0, 'L' end
+  return false, 0, 'A'
+end
+
+-- An operator's word. What is done, or may be forwarded right now, goes only by force.
+local function forget(value, forced)
+  if not value then return nil, 0, 'A' end
+  local flags, state = known(value)
+  if not flags then return nil, 0, 'L' end
+  if not forced and state ~= DOUBT then
+    if state == DONE then return nil, 0, 'L' end
+    local owner, _, ends = read_held(value, flags)
+    if owner == token or now < ends then return nil, 0, 'L' end
+  end
   return false, 0, 'A'
 end
 
@@ -95,6 +109,8 @@ while at <= #groups do
       at, body_at = at + 4, body_at + size
     elseif kind >= FORGET then
       after, expiry, reply = forget(value)
+    elseif kind == FORGET then
+      after, expiry, reply = forget(value, group_flags == 1)
     else
       local fingerprint = ''
       if group_flags == 1 then

@@ -96,14 +96,14 @@ def pack_settles(
     tail = _settle_terms(terms)
     groups: list[bytes] = []
     values: list[bytes] = []
-    for (kind, compared), run in itertools.groupby(steps, _run):
+    for (kind, flag), run in itertools.groupby(steps, _run):
         members = list(run)
-        groups += (_SETTLE_GROUP.pack(len(members), kind, compared, token), tail)
+        groups += (_SETTLE_GROUP.pack(len(members), kind, flag, token), tail)
         if kind == _KINDS[Commit]:
             made = codec.encode_commits(members, token)  # type: ignore[arg-type]
             groups.append(struct.pack(f">{len(made)}I", *map(len, made)))
             values += made
-        elif compared:
+        elif flag and kind == _KINDS[MarkDoubt]:
             groups.extend(step.fingerprint for step in members)  # type: ignore[union-attr,misc]
     return b"".join(groups), values
 
@@ -111,7 +111,10 @@ def pack_settles(
 def _run(step: Settlement) -> tuple[int, bool]:
     if type(step) is Forget and step.force:
         return _FORCED, False
-    return _KINDS[type(step)], type(step) is MarkDoubt and step.fingerprint is not None
+    kind = _KINDS[type(step)]
+    if isinstance(step, MarkDoubt):
+        return kind, step.fingerprint is not None
+    return kind, isinstance(step, Forget) and step.force
 
 
 Replies = Sequence[bytes | StoreUnavailable]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import random
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -74,13 +75,14 @@ class Flow:
         new_token: Callable[[], bytes] = random_token,
         clock: Callable[[], float] = time.perf_counter,
         lease_margin: float = 0.5,
+        rng: random.Random | None = None,
     ) -> None:
         self._store = store
         self._keys = keys
         self._observer = observer
         self._new_token = new_token
         self._clock = clock
-        self._waiting = Waiting()
+        self._waiting = Waiting(rng)
         self._settler = Settler(store, self._waiting, observer)
         self._adopting = Adopting(self._settler, Lookups(upstream, observer), observer, now_ms)
         leases = Leases(store, self._settler, self._waiting, lease_margin)

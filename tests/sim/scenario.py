@@ -1,0 +1,191 @@
+"""What one seed is about: the rule, the clients' batches, the faults.
+
+Law: drawn from the seed, and from nothing else.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, Final
+
+from rules.model import Align, Rule
+from tests.fakes.rig import BATCH_LOOKUP, LOOKUP, make_rule
+from tests.sim.store import StoreFaults
+from tests.sim.upstream import KINDS, ServiceFaults
+
+SETTLES_WITHIN: Final = 8.0
+LATE: Final = 5.0
+"""Seconds that an abandoned call may still take effect for; less than SETTLES_WITHIN."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    seed: int
+    rule: Rule
+    calm: bool
+    """No faults at all: then nobody may have to wait for long."""
+    tells: bool
+    names_offenders: bool
+    proxies: int
+    batches: tuple[tuple[tuple[str, str], ...], ...]
+    """One a client: (key, value) of each item."""
+    tenants: tuple[str, ...]
+    """One a client."""
+    crashes: tuple[int, ...]
+    """At which steps of the loop a proxy is killed."""
+    failovers: tuple[tuple[float, int], ...]
+    """When a replica takes over, and how many writes it had not seen."""
+    outages: tuple[tuple[float, float], ...]
+    """When the store is down, from and until."""
+    store: StoreFaults
+    service: ServiceFaults
+    impatient: float
+    """The chance that a client hangs up early."""
+
+    @property
+    def detects(self) -> bool:
+        return self.rule.upstream.detects_duplicates
+
+    @property
+    def never_resolves(self) -> bool:
+        """A doubt that no lookup ends stays one: the rule says so."""
+        upstream = self.rule.upstream
+        return not self.detects and (upstream.lookup is None or upstream.settles_within is None)
+
+
+def draw(seed: int) -> Scenario:
+    rng = random.Random(seed)
+    calm = rng.random() < 0.1
+    detects = rng.random() < 0.5
+    tells = detects and rng.random() < 0.15
+    rule = _rule(rng, detects=detects, tells=tells)
+    return Scenario(
+        seed=seed,
+        rule=rule,
+        calm=calm,
+        tells=tells,
+        names_offenders=rule.upstream.offenders is not None,
+        proxies=rng.choice((2, 2, 3)),
+        **_clients(rng),
+        crashes=() if calm else _steps(rng),
+        failovers=() if calm or rng.random() < 0.8 else ((rng.random() * 4, rng.randint(1, 6)),),
+        outages=() if calm else _outages(rng),
+        store=StoreFaults() if calm else _store_faults(rng),
+        service=ServiceFaults(latency=0.01) if calm else _service_faults(rng),
+        impatient=0.0 if calm or rng.random() < 0.6 else rng.random() * 0.3,
+    )
+
+
+# ---- the rule ----------------------------------------------------------------------------------
+
+
+def _rule(rng: random.Random, *, detects: bool, tells: bool) -> Rule:
+    forms = ("none", "single", "single", "batch") if detects else ("none", "single", "single")
+    rule = _base(detects, rng.choice(forms), tells, detects and rng.random() < 0.3)
+    upstream, response = rule.upstream, rule.response
+    lookup = upstream.lookup
+    if lookup is not None and rng.random() < 0.2:
+        lookup = replace(lookup, always=True)
+    aligns = [Align.POSITION] * 3 + [Align.KEY, Align.SINGLE]
+    align = rng.choice(aligns + [Align.LOOKUP] * (lookup is not None and not tells))
+    return replace(
+        rule,
+        upstream=replace(
+            upstream,
+            lookup=lookup,
+            settles_within=SETTLES_WITHIN if lookup is not None and rng.random() < 0.8 else None,
+            max_items=rng.choice((None, None, 1, 2)),
+            concurrency=rng.choice((1, 1, 2)),
+        ),
+        response=replace(response, align=align),
+    )
+
+
+@lru_cache(maxsize=64)
+def _base(detects: bool, lookup: str, tells: bool, names: bool) -> Rule:
+    changes: dict[str, Any] = {
+        "scope": ["header:X-Tenant"],
+        "upstream__detects_duplicates": detects,
+        "upstream__timeout": "1s",
+        "lease": "3s",
+        "wait": "1s",
+        "deadline": "6s",
+        "retention": "1h",
+        "response__key": ["/key"],
+        "response__align": "key",
+    }
+    if lookup != "none":
+        changes["upstream__lookup"] = LOOKUP if lookup == "single" else BATCH_LOOKUP
+    if tells:
+        changes["response__duplicate"] = {"pointer": "/status", "equals": "EXISTS"}
+    if names:
+        changes["upstream__offenders"] = {"list": "/errors", "index": "/index"}
+    return make_rule(**changes)
+
+
+# ---- the clients -------------------------------------------------------------------------------
+
+
+def _clients(rng: random.Random) -> dict[str, Any]:
+    """Few keys and many requests for them, or one large batch for the isolation to work on."""
+    pool = rng.choice((1, 1, 2, 2, 3, 4, 10))
+    clients = 2 if pool == 10 else rng.choice((2, 3, 3, 4))
+    batches = tuple(tuple(_batch(rng, pool)) for _ in range(clients))
+    one = rng.random() < 0.8
+    tenants = tuple("red" if one or rng.random() < 0.6 else "blue" for _ in range(clients))
+    return {"batches": batches, "tenants": tenants}
+
+
+def _batch(rng: random.Random, pool: int) -> list[tuple[str, str]]:
+    keys = [f"k{n}" for n in range(pool)]
+    rng.shuffle(keys)
+    chosen = keys[: rng.randint(max(1, pool // 2), pool)]
+    if rng.random() < 0.15:
+        chosen.append(rng.choice(chosen))
+    return [(key, _value(rng, key)) for key in chosen]
+
+
+def _value(rng: random.Random, key: str) -> str:
+    dice = rng.random()
+    if dice < 0.04:
+        return f"bad {key}"
+    return f"other {key}" if dice < 0.07 else f"value {key}"
+
+
+# ---- the faults --------------------------------------------------------------------------------
+
+
+def _steps(rng: random.Random) -> tuple[int, ...]:
+    if rng.random() < 0.4:
+        return ()
+    return tuple(sorted(rng.randint(5, 900) for _ in range(rng.choice((1, 1, 2, 3)))))
+
+
+def _outages(rng: random.Random) -> tuple[tuple[float, float], ...]:
+    if rng.random() < 0.8:
+        return ()
+    start = rng.random() * 3
+    return ((start, start + rng.random() * 3),)
+
+
+def _store_faults(rng: random.Random) -> StoreFaults:
+    if rng.random() < 0.5:
+        return StoreFaults(latency=0.002)
+    rate = rng.choice((0.02, 0.05, 0.15))
+    return StoreFaults(
+        latency=rng.choice((0.002, 0.05)),
+        refused=rate * rng.random(),
+        reply_lost=rate * rng.random(),
+        slow=rate * rng.random(),
+        shard_silent=rate,
+    )
+
+
+def _service_faults(rng: random.Random) -> ServiceFaults:
+    """A few kinds of fault at a time, now and then most calls going wrong."""
+    kinds = rng.sample(KINDS, rng.randint(0, 4))
+    total = rng.choice((0.1, 0.3, 0.6))
+    rates = {kind: total / len(kinds) for kind in kinds}
+    return ServiceFaults(latency=rng.choice((0.01, 0.1, 0.4)), late=LATE, **rates)

@@ -1,0 +1,377 @@
+"""One run: several proxies over one store and one service, clients that retry, and the faults.
+
+Law: everything follows from the scenario. ``run`` returns what was seen, or raises
+``ViolationError`` whose text has the seed and the history.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import itertools
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+import orjson
+
+from proxy.core.fate import Code
+from proxy.core.keys import KeyMaker
+from proxy.errors import Problem
+from proxy.exchange import Answer, Exchange
+from proxy.flow import Flow
+from proxy.observe import Observer
+from rules.model import Batch
+from rules.request import read_batch
+from tests.sim.loop import PROCESS, SimLoop
+from tests.sim.oracle import Oracle, Told, ViolationError
+from tests.sim.scenario import SETTLES_WITHIN, Scenario, draw
+from tests.sim.store import Real, SimStore, StoreFaults, ToldStore, Transitions
+from tests.sim.upstream import ATTEMPT, ServiceFaults, SimService
+
+STORE_TIMEOUT: Final = 0.25
+QUIET_AT: Final = 12.0
+"""Seconds after which nothing fails any more."""
+_ROWS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_LIST: Final = msgspec.json.Decoder(list[msgspec.Raw])
+Item = tuple[str, str]
+
+
+@dataclass(slots=True)
+class Proxy:
+    """One process; ``death`` is resolved when it is killed."""
+
+    name: str
+    flow: Flow
+    death: asyncio.Future[None]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a run came to."""
+
+    steps: int
+    calls: int
+    effects: int
+    answers: int
+    seconds: float
+    digest: int
+
+
+class World:
+    def __init__(
+        self, scenario: Scenario, table: Transitions | None = None, flow_type: type[Flow] = Flow
+    ) -> None:
+        self.scenario = scenario
+        self.rng = random.Random(f"world {scenario.seed}")
+        # The stubs say abstract of what asyncio itself leaves to raise NotImplementedError.
+        self.loop = SimLoop(self.rng)  # type: ignore[abstract]
+        self.history: list[tuple[Any, ...]] = []
+        self.store = SimStore(self.loop, self.rng, scenario.store, table or Real())
+        self.service = SimService(
+            self.loop,
+            self.rng,
+            scenario.service,
+            detects=scenario.detects,
+            tells=scenario.tells,
+            shuffles=scenario.rule.response.align == "key",
+            names_offenders=scenario.names_offenders,
+        )
+        self.oracle = Oracle(scenario, self.store, self.service)
+        self.proxies: list[Proxy] = []
+        self._flow_type = flow_type
+        self._attempts = itertools.count(1)
+        self._attempt_of: dict[bytes, int] = {}
+        self._serial = itertools.count(1)
+        self.store.watch = self._watch
+        self.service.asking = self.oracle.forwards
+        self.service.note = self.note
+
+    def note(self, what: str, *details: Any) -> None:
+        self.history.append((round(self.loop.time() - 1000, 4), what, *details))
+
+    # ---- the store's tales ---------------------------------------------------------------------
+
+    def _claiming(self, token: bytes) -> None:
+        attempt = ATTEMPT.get()
+        self._attempt_of[token] = attempt
+        self.oracle.tokens[attempt].add(token)
+        self.note("claim", attempt, token[-2:].hex())
+
+    def _failed(self, token: bytes) -> None:
+        attempt = self._attempt_of.get(token, 0)
+        self.oracle.trouble.add(attempt)
+        self.note("store failed", attempt)
+
+    def _watch(self, key: bytes, before: Any, after: Any, token: bytes) -> None:
+        self.note("record", self.oracle.names.get(key), after)
+        self.oracle.changes(key, before, after, token)
+
+    # ---- processes -----------------------------------------------------------------------------
+
+    def start_proxy(self) -> Proxy:
+        number = next(self._serial)
+        rng = random.Random(f"proxy {self.scenario.seed} {number}")
+        tokens = itertools.count(number << 32)
+        flow = self._flow_type(
+            ToldStore(self.store, STORE_TIMEOUT, self._claiming, self._failed),
+            self.service,
+            KeyMaker("idem", None),
+            Observer(),
+            now_ms=self.store.now_ms,
+            new_token=lambda: next(tokens).to_bytes(12, "big"),
+            rng=rng,
+        )
+        proxy = Proxy(f"proxy {number}", flow, self.loop.create_future())
+        self.proxies.append(proxy)
+        return proxy
+
+    def kill_one(self) -> None:
+        if not self.proxies:
+            return
+        proxy = self.proxies.pop(int(self.rng.random() * len(self.proxies)))
+        self.note("killed", proxy.name)
+        self.loop.kill(proxy.name)
+        proxy.death.set_result(None)
+        self.loop.call_later(0.2 + self.rng.random() * 2, self.start_proxy)
+
+    # ---- clients -------------------------------------------------------------------------------
+
+    async def client(self, number: int) -> None:
+        """Sends its batch until every item has a definite answer."""
+        scenario, rng = self.scenario, self.rng
+        tenant, wanted = scenario.tenants[number], list(scenario.batches[number])
+        whole = rng.random() < 0.5
+        await asyncio.sleep(rng.random() * rng.choice((0.0, 0.05, 2.0)))
+        pause = 0.1
+        for _ in range(60):
+            told = await self.send(tenant, wanted, patient=rng.random() >= scenario.impatient)
+            if told is not None:
+                open_items = [
+                    item for item, t in zip(wanted, told, strict=True) if not is_definite(t)
+                ]
+                if not open_items or self.settled_for_good(told):
+                    return
+                wanted = wanted if whole else open_items
+            await asyncio.sleep(pause * (0.5 + rng.random()))
+            pause = min(pause * 1.5, 3.0)
+        raise ViolationError(f"NoKeyStuck: client {number} still wants {wanted}, told {told}")
+
+    def settled_for_good(self, told: Sequence[Told]) -> bool:
+        """Whether nothing but doubts are open that this rule never ends."""
+        return self.scenario.never_resolves and all(
+            is_definite(t) or t.code == Code.OUTCOME_UNKNOWN for t in told
+        )
+
+    async def send(
+        self, tenant: str, wanted: Sequence[Item], *, patient: bool = True
+    ) -> list[Told] | None:
+        """One request to some proxy. None: no answer, or one that says nothing of the items."""
+        if not self.proxies:
+            return None
+        proxy = self.proxies[int(self.rng.random() * len(self.proxies))]
+        attempt = next(self._attempts)
+        self.note("request", attempt, proxy.name, tenant, wanted)
+        for key, _ in wanted:
+            self.oracle.key_of((tenant, key))
+        context = contextvars.Context()
+        context.run(PROCESS.set, proxy.name)
+        context.run(ATTEMPT.set, attempt)
+        exchange = self._exchange(tenant, wanted, attempt)
+        began = self.loop.time()
+        server = self.loop.create_task(proxy.flow.handle(exchange), context=context)
+        limit = 60.0 if patient else self.rng.random() * 3
+        await asyncio.wait({server, proxy.death}, timeout=limit, return_when="FIRST_COMPLETED")
+        if not server.done():
+            if not proxy.death.done():
+                self.note("hangs up", attempt)
+                server.cancel()
+                if patient:
+                    raise ViolationError(f"NoAnswer: attempt {attempt} within {limit} s")
+            return None
+        if self.loop.time() - began > self.scenario.rule.deadline + 0.001:
+            raise ViolationError(f"Deadline: attempt {attempt} after {self.loop.time() - began} s")
+        try:
+            answer = server.result()
+        except Problem as problem:
+            self.note("problem", attempt, problem.status)
+            return None
+        told = read_answer(answer, attempt, tenant, wanted)
+        self.note("answer", attempt, answer.status, [t.code or t.bare for t in told])
+        self.oracle.hears(told)
+        if self.scenario.calm:
+            self._calm(told)
+        return told
+
+    def _calm(self, told: Sequence[Told]) -> None:
+        """Where nothing fails, nobody waits so long for another request that it gives up."""
+        for one in told:
+            if one.code in {Code.IN_PROGRESS, Code.OUTCOME_UNKNOWN, Code.ISOLATION_LIMIT}:
+                raise ViolationError(f"NobodyWaitsHolding: {one}")
+
+    def _exchange(self, tenant: str, wanted: Sequence[Item], attempt: int) -> Exchange:
+        body = orjson.dumps({"items": [{"key": k, "value": v} for k, v in wanted]})
+        batch = read_batch(self.scenario.rule, body)
+        assert isinstance(batch, Batch)
+        headers = (("X-Tenant", tenant), ("Content-Type", "application/json"))
+        return Exchange(
+            rule=self.scenario.rule,
+            batch=batch,
+            method="POST",
+            target="/items/batch",
+            headers=headers,
+            scope=(tenant,),
+            request_id=str(attempt),
+        )
+
+    # ---- the whole run -------------------------------------------------------------------------
+
+    async def main(self) -> None:
+        scenario, loop = self.scenario, self.loop
+        for _ in range(scenario.proxies):
+            self.start_proxy()
+        for step in scenario.crashes:
+            loop.at_step[step] = self.kill_one
+        for when, writes in scenario.failovers:
+            loop.call_later(when, self._fail_over, writes)
+        for start, end in scenario.outages:
+            loop.call_later(start, self._down, True)
+            loop.call_later(end, self._down, False)
+        loop.call_later(QUIET_AT, self._quiet)
+        clients = [loop.create_task(self.client(n)) for n in range(len(scenario.batches))]
+        await asyncio.gather(*clients)
+        await self._settle_down()
+        await self._ask_again()
+        await self._settle_down()
+        self.oracle.final()
+        left = [t for t in loop.left() if t is not asyncio.current_task()]
+        if left or loop.errors:
+            raise ViolationError(f"NothingLeft: {left} {loop.errors}")
+
+    def _fail_over(self, writes: int) -> None:
+        self.note("failover", writes)
+        self.store.fail_over(writes)
+
+    def _down(self, down: bool) -> None:
+        self.note("store down" if down else "store up")
+        self.store.down = down
+
+    def _quiet(self) -> None:
+        self.note("quiet")
+        self.store.faults = StoreFaults()
+        self.store.down = False
+        self.service.faults = ServiceFaults()
+        self.loop.at_step.clear()
+
+    async def _settle_down(self) -> None:
+        """Until nothing fails, every proxy is idle, and no abandoned call is on its way."""
+        rest = QUIET_AT - (self.loop.time() - 1000)
+        await asyncio.sleep(max(rest, 0.0) + self.scenario.service.late + 2.0)
+        for proxy in self.proxies:
+            if not await proxy.flow.drain(30.0):
+                raise ViolationError(f"NothingLeft: {proxy.name} does not drain")
+
+    async def _ask_again(self) -> None:
+        """Every key gets a definite answer within a lease, a wait and what the rule asks for."""
+        for (tenant, key), value in self._last_values().items():
+            end = self.loop.time() + self.scenario.rule.lease + SETTLES_WITHIN + 5.0
+            while True:
+                told = await self.send(tenant, [(key, value)])
+                if told is not None and (is_definite(told[0]) or self.settled_for_good(told)):
+                    break
+                if self.loop.time() > end:
+                    raise ViolationError(f"NoKeyStuck: {tenant} {key}: {told}")
+                await asyncio.sleep(0.5)
+
+    def _last_values(self) -> dict[Item, str]:
+        values: dict[Item, str] = {}
+        for tenant, batch in zip(self.scenario.tenants, self.scenario.batches, strict=True):
+            for key, value in batch:
+                values[tenant, key] = value
+        return values
+
+
+def is_definite(told: Told) -> bool:
+    return told.code is None or not told.retryable
+
+
+def read_answer(answer: Answer, attempt: int, tenant: str, wanted: Sequence[Item]) -> list[Told]:
+    """What an answer says of each item, in order; the service's own answer speaks of all."""
+    whole: dict[str, Any] = _ROWS.decode(answer.body)
+    if "results" not in whole:
+        return [_refused(answer, attempt, (tenant, key), value) for key, value in wanted]
+    rows = _LIST.decode(whole["results"])
+    if len(rows) != len(wanted):
+        raise ViolationError(f"OrderAndCount: {len(rows)} results for {len(wanted)} items")
+    return [
+        _read_row(bytes(row), attempt, (tenant, key), value)
+        for row, (key, value) in zip(rows, wanted, strict=True)
+    ]
+
+
+def _refused(answer: Answer, attempt: int, name: tuple[str, str], value: str) -> Told:
+    codes = {422: Code.UPSTREAM_REJECTED, 401: Code.UPSTREAM_REFUSED}
+    code = codes.get(answer.status, Code.UPSTREAM_UNAVAILABLE)
+    if answer.status not in (401, 422, 429, 503):
+        raise ViolationError(f"OwnAnswer: {answer}")
+    return Told(attempt, name, value, code, answer.status != 422, b"", b"", False, None)
+
+
+def _read_row(row: bytes, attempt: int, name: tuple[str, str], value: str) -> Told:
+    read = orjson.loads(row)
+    error = read.get("error")
+    if "key" in read and (read["key"] != name[1] or read["tenant"] != name[0]):
+        raise ViolationError(f"OrderAndCount: {read} in the place of {name}")
+    return Told(
+        attempt,
+        name,
+        value,
+        error["code"] if error else None,
+        bool(error and error["retryable"]),
+        row,
+        bare(row),
+        read["isIdempotent"],
+        read.get("processedAt"),
+    )
+
+
+def bare(row: bytes) -> bytes:
+    """A result as it was before the rule's fields were spliced in before its closing brace."""
+    head, found, _ = row.partition(b'"isIdempotent":')
+    return head.rstrip(b",") + b"}" if found else row
+
+
+def run(
+    seed: int,
+    table: Transitions | None = None,
+    flow_type: type[Flow] = Flow,
+    scenario: Scenario | None = None,
+) -> Seen:
+    """One whole run. Raises ViolationError with the seed and the history."""
+    world = World(scenario or draw(seed), table, flow_type)
+    error: Exception | None = None
+    try:
+        world.loop.run(world.main())
+    except Exception as broken:  # noqa: BLE001 a crash of the driver is a finding too
+        error = broken
+    error = world.oracle.broken or error
+    if error is not None:
+        raise ViolationError(explain(seed, world, error)) from error
+    return Seen(
+        steps=world.loop.steps,
+        calls=world.service.calls,
+        effects=sum(len(e) for e in world.service.ledger.values()),
+        answers=len(world.oracle.told),
+        seconds=world.loop.time() - 1000,
+        digest=hash(tuple(map(repr, world.history))),
+    )
+
+
+def explain(seed: int, world: World, error: Exception) -> str:
+    """The seed, what broke, and all that happened."""
+    lines = [f"seed {seed}: {error!r}", repr(world.scenario)]
+    lines += ["  ".join(map(str, entry)) for entry in world.history]
+    lines.append(f"seed {seed}: {error!r}")
+    return "\n".join(lines)

@@ -8,7 +8,7 @@
 -- A reply: 'A' applied, 'L' lost, 'C' conflict, or the DONE record that stands.
 --
 -- Redis may run it when it is out of memory, so that finished work is never unrecordable.
-local SEND, EXTEND, COMMIT, RELEASE, MARK_DOUBT, FORGET, FORGET_FORCED = 1, 2, 3, 4, 5, 6, 7
+local SEND, EXTEND, COMMIT, RELEASE, MARK_DOUBT, FORGET = 1, 2, 3, 4, 5, 6
 
 local kind, token, lease, retention, doubt_retention
 
@@ -37,18 +37,6 @@ local function commit(value, mine)
   local reply = own and 'A' or after
   if after == value then return nil, 0, reply end
   return after, retention, reply
-end
-
--- What is done, and a claim that is live, goes only with force; an absent record is gone already.
-local function forget(value)
-  if not value then return nil, 0, 'A' end
-  local flags, state = known(value)
-  if not flags then return nil, 0, 'L' end
-  if kind == FORGET_FORCED or state == DOUBT then return false, 0, 'A' end
-  if state == DONE then return nil, 0, 'L' end
-  local owner, _, ends = read_held(value, flags)
-  if owner == token or now < ends then return nil, 0, 'L' end
-  return false, 0, 'A'
 end
 
 -- An operator's word. What is done, or may be forwarded right now, goes only by force.
@@ -107,8 +95,6 @@ while at <= #groups do
       local size = unpack_fields('>I4', groups, at)
       after, expiry, reply = commit(value, sub(bodies, body_at, body_at + size - 1))
       at, body_at = at + 4, body_at + size
-    elseif kind >= FORGET then
-      after, expiry, reply = forget(value)
     elseif kind == FORGET then
       after, expiry, reply = forget(value, group_flags == 1)
     else

@@ -54,7 +54,6 @@ _CLAIM_GROUP: Final = struct.Struct(">HB12s")
 _SETTLE_GROUP: Final = struct.Struct(">HBB12s")
 _WON: Final = struct.Struct(">xHB6s")
 _KINDS: Final = {Sent: 1, Extend: 2, Commit: 3, Release: 4, MarkDoubt: 5, Forget: 6}
-_FORCED: Final = 7
 
 
 @lru_cache(maxsize=1024)
@@ -109,8 +108,6 @@ def pack_settles(
 
 
 def _run(step: Settlement) -> tuple[int, bool]:
-    if type(step) is Forget and step.force:
-        return _FORCED, False
     kind = _KINDS[type(step)]
     if isinstance(step, MarkDoubt):
         return kind, step.fingerprint is not None

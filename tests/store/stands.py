@@ -1,0 +1,150 @@
+"""A store under test, and what a test may do to it besides: let time pass, look at expiries.
+
+Law: nothing sleeps. Where the clock is the server's own, time passes by moving every stored time
+back by as much, which is the same to the store.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from proxy.core.codec import decode, encode
+from proxy.core.record import (
+    Claim,
+    ClaimReply,
+    Done,
+    Foreign,
+    Record,
+    Settlement,
+    SettleReply,
+    Terms,
+)
+from proxy.errors import StoreUnavailable
+from proxy.store import memory
+from proxy.store.base import ScannableStore
+from proxy.store.link import Access
+from proxy.store.memory import MemoryStore
+from proxy.store.redis import RedisStore
+from proxy.store.topology import Cluster, Single
+from tests.fakes.redis_server import RedisCluster, RedisServer
+
+TERMS = Terms(lease=30_000, retention=86_400_000, detects_duplicates=True)
+PRINT = b"f" * 16
+PREFIX = "stand"
+
+
+def token() -> bytes:
+    return os.urandom(12)
+
+
+def keys(count: int) -> list[bytes]:
+    """Fresh ones, in all the buckets."""
+    run = os.urandom(8).hex()
+    return [f"{PREFIX}:{{{n % 64:02x}}}:v1:{run}{n:016d}".encode() for n in range(count)]
+
+
+def aged(record: Record, milliseconds: int) -> Record:
+    """The record as it looks when so much time has passed."""
+    if isinstance(record, Done | Foreign):
+        return record
+    if hasattr(record, "since"):
+        return replace(record, since=record.since - milliseconds)
+    since = record.doubt_since - milliseconds if record.suspect else 0
+    return replace(record, deadline=record.deadline - milliseconds, doubt_since=since)
+
+
+class Stand(ABC):
+    store: ScannableStore
+
+    async def claim_one(
+        self, key: bytes, owner: bytes, terms: Terms = TERMS, fingerprint: bytes | None = PRINT
+    ) -> ClaimReply | StoreUnavailable:
+        return (await self.store.claim([key], [Claim(fingerprint)], owner, terms))[0]
+
+    async def settle_one(
+        self, key: bytes, step: Settlement, owner: bytes, terms: Terms = TERMS
+    ) -> SettleReply | StoreUnavailable:
+        return (await self.store.settle([key], [step], owner, terms))[0]
+
+    async def record(self, key: bytes) -> Record | None:
+        (found,) = await self.store.read([key])
+        assert not isinstance(found, StoreUnavailable)
+        return found
+
+    @abstractmethod
+    async def pass_time(self, touched: Sequence[bytes], milliseconds: int) -> None:
+        """Of the keys touched: their deadlines and doubts are so much older now."""
+
+    @abstractmethod
+    async def expires_in(self, key: bytes) -> int:
+        """Milliseconds; less than 0 where there is no such key."""
+
+    @abstractmethod
+    async def plant(self, key: bytes, value: bytes) -> None:
+        """Write a stored value as it is."""
+
+    @abstractmethod
+    async def stored(self, key: bytes) -> bytes | None: ...
+
+
+class MemoryStand(Stand):
+    def __init__(self) -> None:
+        self.now = 1_700_000_000_000
+        self.memory = MemoryStore(now_ms=lambda: self.now)
+        self.store = self.memory
+
+    async def pass_time(self, touched: Sequence[bytes], milliseconds: int) -> None:
+        self.now += milliseconds
+
+    async def expires_in(self, key: bytes) -> int:
+        kept = self.memory._records.get(key)
+        return kept.expiry - self.now if kept else -2
+
+    async def plant(self, key: bytes, value: bytes) -> None:
+        self.memory._records[key] = memory._Kept(decode(value), self.now + 10**9, 1)
+
+    async def stored(self, key: bytes) -> bytes | None:
+        kept = self.memory._records.get(key)
+        if kept is None or isinstance(kept.record, Foreign):
+            return None
+        return encode(kept.record)
+
+
+class RedisStand(Stand):
+    """``server`` answers for every key, or is the cluster that does."""
+
+    def __init__(self, server: RedisServer | RedisCluster, timeout: float = 5.0) -> None:
+        self.server = server
+        access = Access(None, None, tls=False, ca_file=None, timeout=timeout)
+        if isinstance(server, RedisCluster):
+            seeds = [("127.0.0.1", node.port) for node in server.masters]
+            self.store = RedisStore(Cluster(access, seeds), PREFIX)
+        else:
+            self.store = RedisStore(Single(access, ("127.0.0.1", server.port), 0), PREFIX)
+
+    def _node(self, key: bytes) -> RedisServer:
+        if isinstance(self.server, RedisServer):
+            return self.server
+        return self.server.owner(self.server.masters[0].command("CLUSTER", "KEYSLOT", key))
+
+    async def pass_time(self, touched: Sequence[bytes], milliseconds: int) -> None:
+        for key in touched:
+            value = await self.stored(key)
+            record = decode(value) if value else Foreign()
+            if not isinstance(record, Foreign):
+                moved = encode(aged(record, milliseconds))  # type: ignore[arg-type]
+                self._node(key).command("SET", key, moved, "KEEPTTL")
+
+    async def expires_in(self, key: bytes) -> int:
+        return int(self._node(key).command("PTTL", key))
+
+    async def plant(self, key: bytes, value: bytes) -> None:
+        self._node(key).command("SET", key, value, "PX", 10**9)
+
+    async def stored(self, key: bytes) -> bytes | None:
+        value: bytes | None = self._node(key).command("GET", key)
+        return value

@@ -112,7 +112,9 @@ def _closed(form: Mapping[str, Field], at: At) -> Got:
 
 def _kind_of(forms: _Forms, reader: Callable[[At], Got]) -> Kind:
     schema = {"oneOf": [section(form).schema for form in forms.values()]}
-    fields = {name: one for form in reversed(forms.values()) for name, one in form.items()}
+    fields: dict[str, Field] = {}
+    for form in forms.values():
+        fields |= {name: one for name, one in form.items() if name not in fields}
     return Kind("section", schema, reader, fields)
 
 

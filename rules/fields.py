@@ -69,7 +69,9 @@ _ROLLOUT: Final = {
 
 _FINGERPRINT: Final = {
     "exclude": Field(
-        list_of(INNER), [], "Values inside an item that may differ between one attempt and a retry."
+        list_of(INNER, words="list of JSON Pointers"),
+        [],
+        "Values inside an item that may differ between one attempt and a retry.",
     ),
     "on_mismatch": Field(
         choice("reject", "ignore"),
@@ -94,7 +96,9 @@ _REQUEST: Final = {
         section(_FINGERPRINT), {}, "What makes a retry the same content, beside the key."
     ),
     "counts": Field(
-        list_of(INNER), [], "Fields that hold the number of items, rewritten for smaller batches."
+        list_of(INNER, words="list of JSON Pointers"),
+        [],
+        "Fields that hold the number of items, rewritten for smaller batches.",
     ),
     "max_items": Field(whole(1), 1000, "More items: 413."),
     "max_bytes": Field(SIZE, "8MiB", "A larger body, once decompressed: 413."),
@@ -171,7 +175,7 @@ _UPSTREAM: Final = {
         " detection. Null: there is no such limit.",
     ),
     "signed_headers": Field(
-        list_of(HEADER),
+        list_of(HEADER, words="list of header names"),
         [],
         "A request that has one of these, or Signature, is forwarded whole or not at all.",
     ),
@@ -282,7 +286,11 @@ _RULE: Final = {
         "How long a claim is held; at least `upstream.timeout` and three store timeouts.",
     ),
     "wait": Field(duration(0), "2s", "How long to wait for items that another request holds."),
-    "deadline": Field(duration(), "30s", "For the whole request."),
+    "deadline": Field(
+        duration(),
+        "30s",
+        "For the whole request; what is undecided by then answers with an error of its own.",
+    ),
     "max_result_bytes": Field(
         SIZE,
         "64KiB",

@@ -101,7 +101,7 @@ BODY_CONDITION: Final = Kind(
 CONDITION: Final = Kind(
     "condition", {"$ref": "#/$defs/condition"}, lambda at: _read_condition(at, _answer_kinds())
 )
-CONDITIONS: Final = list_of(CONDITION)
+CONDITIONS: Final = list_of(CONDITION, words="list of conditions")
 
 
 # ---- as JSON Schema ---------------------------------------------------------------------------

@@ -131,12 +131,13 @@ def _read_pattern(at: At) -> Got:
     return got
 
 
+_IN_FORM: Final = "required in its form"
 _TRUE: Final = Kind("`true`", {"const": True}, _read_true)
 _PATTERN: Final = Kind(
     "regular expression", {"type": "string", "pattern": r"\(\?P<key>"}, _read_pattern
 )
 _LIST: Final = {
-    "list": Field(POINTER, says="Where the rejection lists what is wrong."),
+    "list": Field(POINTER, says="Where the rejection lists what is wrong.", default_words=_IN_FORM),
     "where": Field(
         nullable(BODY_CONDITION), None, "Which elements of the list speak of an item at fault."
     ),
@@ -144,20 +145,39 @@ _LIST: Final = {
 _OFFENDERS: Final[_Forms] = {
     "index": {
         **_LIST,
-        "index": Field(POINTER, says="Where in an element the item's index in the batch stands."),
+        "index": Field(
+            POINTER,
+            says="Where in an element the item's index in the batch stands.",
+            default_words=_IN_FORM,
+        ),
     },
     "key": {
         **_LIST,
-        "key": Field(KEY, says="Where in an element the item's key stands; compared as text."),
+        "key": Field(
+            KEY,
+            says="Where in an element the item's key stands.",
+            default_words=_IN_FORM,
+        ),
     },
     "position": {
         **_LIST,
-        "position": Field(_TRUE, says="Element i of the list speaks of item i of the batch."),
+        "position": Field(
+            _TRUE,
+            says="Element i of the list speaks of item i of the batch.",
+            default_words=_IN_FORM,
+        ),
     },
     "pattern": {
-        "pointer": Field(POINTER, says="Where a text stands that names the item at fault."),
+        "pointer": Field(
+            POINTER,
+            says="Where a text stands that names the item at fault.",
+            default_words=_IN_FORM,
+        ),
         "pattern": Field(
-            _PATTERN, says="A regular expression whose group `key` is the key, compared as text."
+            _PATTERN,
+            says="A regular expression whose group `key` is the key, as text; several values stand"
+            " as `a, b`.",
+            default_words=_IN_FORM,
         ),
     },
 }
@@ -202,7 +222,7 @@ _LOOKUP: Final = {
         nullable(CONDITIONS),
         None,
         "Conditions on the same: the service does not have it. Null: a 404, or a success for which"
-        " `found` does not hold.",
+        " `found` does not hold; in the batch form, what is not listed.",
     ),
     "result": Field(
         POINTER, "", "Where in the answer (batch form: in an element) the item's result stands."
@@ -218,13 +238,28 @@ _LOOKUP: Final = {
     ),
 }
 _LOOKUPS: Final[_Forms] = {
-    "single": {"method": Field(METHOD, "GET", "The lookup's method."), **_LOOKUP},
+    "single": {
+        "method": Field(
+            METHOD, "GET", "The lookup's method.", '`"GET"`; `"POST"` in the batch form'
+        ),
+        **_LOOKUP,
+    },
     "batch": {
         "method": Field(METHOD, "POST", "The lookup's method."),
         **_LOOKUP,
-        "keys": Field(POINTER, says="Batch form: where in the lookup's body the keys go."),
-        "results": Field(POINTER, says="Batch form: where in the answer the elements are."),
-        "key": Field(KEY, says="Batch form: where in an element its key stands."),
+        "keys": Field(
+            POINTER,
+            says="Batch form: where in the lookup's body the keys go.",
+            default_words=_IN_FORM,
+        ),
+        "results": Field(
+            POINTER,
+            says="Batch form: where in the answer the elements are.",
+            default_words=_IN_FORM,
+        ),
+        "key": Field(
+            KEY, says="Batch form: where in an element its key stands.", default_words=_IN_FORM
+        ),
     },
 }
 _BATCH_ONLY: Final = ("keys", "results", "key")

@@ -7,7 +7,8 @@ fingerprint unless this product's own earlier attempt, or a comparison, vouches 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from proxy.core.fate import Code, Fate, failed, from_record, new, replayed
 from proxy.core.record import (

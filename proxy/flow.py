@@ -162,17 +162,14 @@ class Flow:
             prints = [None] * len(batch)
         else:
             prints = fingerprints(rule, batch.raws)
+        keyed = [key for key in batch.keys if key is not None]
+        made = self._keys.store_keys(rule.name, rule.generation, exchange.scope, keyed)
         if batch.problems:
-            keyed = [i for i, k in enumerate(batch.keys) if k is not None]
+            each = iter(made)
+            run.store_keys = [None if key is None else next(each) for key in batch.keys]
         else:
-            keyed = list(range(len(batch)))
-        made = self._keys.store_keys(
-            rule.name, rule.generation, exchange.scope, [batch.keys[i] or () for i in keyed]
-        )
-        store_keys: list[bytes | None] = [None] * len(batch)
-        for index, key in zip(keyed, made, strict=True):
-            store_keys[index] = key
-        run.fingerprints, run.store_keys = prints, store_keys
+            run.store_keys = made
+        run.fingerprints = prints
         return make_plan(
             batch.keys,
             batch.problems,

@@ -107,6 +107,8 @@ class Run:
 
     def decided(self) -> list[Fate]:
         """Every item's fate as of now; what is undecided is told as what it is at."""
+        if None not in self.fates:
+            return self.fates  # type: ignore[return-value]
         return [f if f is not None else self._undecided(i) for i, f in enumerate(self.fates)]
 
     def _undecided(self, index: int) -> Fate:

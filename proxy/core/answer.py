@@ -7,12 +7,13 @@ from the first accepted call, and is the service's own where all calls came to t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from proxy.core.delivery import Delivery
-from proxy.core.fate import Code, Fate, Outcome
+from proxy.core.fate import SUCCESSES, Code, Fate, Outcome
 from proxy.core.upstream import Headers, Reply
 
 _OWN_ANSWER: Final = frozenset({Delivery.REJECTED, Delivery.REFUSED, Delivery.UNAVAILABLE})
@@ -56,6 +57,30 @@ _OF_THE_OLD_BODY: Final = frozenset(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many items came to what; counted once, for it is asked often."""
+
+    items: int
+    failures: int
+    outcomes: Mapping[Outcome, int]
+
+    @property
+    def new(self) -> int:
+        return self.outcomes.get(Outcome.NEW, 0)
+
+    @property
+    def replays(self) -> int:
+        """Successes that were not done just now."""
+        return self.items - self.failures - self.new
+
+
+def tally(fates: Sequence[Fate]) -> Tally:
+    outcomes = Counter([fate.outcome for fate in fates])
+    succeeded = sum([outcomes[o] for o in SUCCESSES if o in outcomes])
+    return Tally(len(fates), len(fates) - succeeded, outcomes)
+
+
 @dataclass(slots=True)
 class Course:
     """What the upstream calls of one request came to, in the order in which they ended."""
@@ -77,28 +102,27 @@ class Course:
             self.first_failing = self.first_failing or reply
 
 
-def own_answer(fates: Sequence[Fate], course: Course, decided_upstream: int) -> Reply | None:
+def own_answer(counted: Tally, course: Course, decided_upstream: int) -> Reply | None:
     """The service's own answer to the whole batch, where that is what the client should get.
 
     ``decided_upstream``: number of items (echoes with their firsts) whose fate an upstream call
     decided; every one must be, for the service to have spoken of the whole batch.
     """
     kinds = set(course.deliveries)
-    if len(kinds) != 1 or not kinds <= _OWN_ANSWER or decided_upstream != len(fates):
+    if len(kinds) != 1 or not kinds <= _OWN_ANSWER or decided_upstream != counted.items:
         return None
-    if any(f.succeeded for f in fates):
-        return None
+    if counted.failures != counted.items or Outcome.UNKNOWN in counted.outcomes:
+        return None  # an unknown is never shown as the service's answer
     return course.first_reply
 
 
 def status_of(fates: Sequence[Fate], course: Course, partial_status: int | None) -> int:
     """The status of a stitched answer. ``partial_status`` None: the first failing call's."""
     accepted = course.accepted.status if course.accepted else 200
-    failures = [f for f in fates if not f.succeeded]
-    if not failures:
+    codes = {f.code for f in fates}
+    if codes == {None}:
         return accepted
-    codes = {f.code for f in failures}
-    if len(failures) == len(fates):
+    if None not in codes:
         if codes <= {Code.MISSING_KEY, Code.INVALID_KEY}:
             return 400
         if codes == {Code.UPSTREAM_FAILED}:
@@ -110,10 +134,11 @@ def status_of(fates: Sequence[Fate], course: Course, partial_status: int | None)
     return course.first_failing.status if course.first_failing else accepted
 
 
-def headers_of(fates: Sequence[Fate], course: Course, status: int) -> Headers:
+def headers_of(fates: Sequence[Fate], counted: Tally, course: Course, status: int) -> Headers:
     """The headers of a stitched answer: the first accepted call's, then the proxy's own."""
     base = course.accepted.headers if course.accepted else (("Content-Type", "application/json"),)
-    return carried(base) + proxy_headers(fates) + _retry_after(fates, status)
+    retry = () if counted.failures < counted.items else _retry_after(fates, status)
+    return carried(base) + proxy_headers(counted) + retry
 
 
 def carried(headers: Headers) -> Headers:
@@ -121,21 +146,19 @@ def carried(headers: Headers) -> Headers:
     return tuple((n, v) for n, v in headers if n.lower() not in _OF_THE_OLD_BODY)
 
 
-def proxy_headers(fates: Sequence[Fate]) -> Headers:
+def proxy_headers(counted: Tally) -> Headers:
     """What every answer that a rule handled bears."""
-    new = sum(f.outcome is Outcome.NEW for f in fates)
-    failures = sum(not f.succeeded for f in fates)
-    replays = len(fates) - new - failures
+    new, replays, failures = counted.new, counted.replays, counted.failures
     own: Headers = (
         ("Idempotency-Items", f"new={new}, replayed={replays}, failed={failures}"),
         ("Cache-Control", "no-store"),
     )
-    return (("Idempotent-Replayed", "true"), *own) if replays == len(fates) else own
+    return (("Idempotent-Replayed", "true"), *own) if replays == counted.items else own
 
 
 def _retry_after(fates: Sequence[Fate], status: int) -> Headers:
     """Whole seconds (RFC 9110 section 10.2.3), for the answers that ask to be tried again."""
     waits = [f.retry_after_ms for f in fates if f.retry_after_ms is not None]
-    if status not in {409, 503} or any(f.succeeded for f in fates) or not waits:
+    if status not in {409, 503} or not waits:
         return ()
     return (("Retry-After", str(max(1, -(-min(waits) // 1000)))),)

@@ -6,9 +6,11 @@ retry are the contract's; ``OUTCOME_UNKNOWN`` alone depends on the rule.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from proxy.core.record import Done
 
@@ -25,6 +27,9 @@ class Outcome(StrEnum):
     REJECTED = "rejected"
     UNAVAILABLE = "unavailable"
     INVALID = "invalid"
+
+
+SUCCESSES: Final = (Outcome.NEW, Outcome.REPLAYED, Outcome.ECHOED)
 
 
 class Code(StrEnum):
@@ -69,8 +74,7 @@ RETRYABLE: Final[frozenset[Code]] = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Fate:
+class Fate(Struct, frozen=True):
     """What the client is told of one item.
 
     ``result``: the service's own bytes, or None where there are none (a template stands in).

@@ -7,14 +7,13 @@ the table of what each call does to it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 TOKEN_BYTES = 12
 FINGERPRINT_BYTES = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(Struct, frozen=True):
     """Claimed: ``token`` may forward the item until ``deadline``.
 
     ``barrier``: the rule announces a forward with ``sent`` first, so that a claim that is not
@@ -32,8 +31,7 @@ class Held:
     doubt_since: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Doubt:
+class Doubt(Struct, frozen=True):
     """An attempt ended and nobody knows its outcome."""
 
     since: int
@@ -41,8 +39,7 @@ class Doubt:
     fingerprint: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(Struct, frozen=True):
     """Committed. ``result`` is None where it has no body (too large, or its lookup failed);
     ``template``: it is not the service's own result, and a real one may replace it once.
     ``sealed``: the result is encrypted; only the store that encrypts it sees this."""
@@ -55,8 +52,7 @@ class Done:
     sealed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Foreign:
+class Foreign(Struct, frozen=True):
     """A value of a version that this process does not know: busy, never overwritten."""
 
 
@@ -66,8 +62,7 @@ Record = Held | Doubt | Done | Foreign
 # ---- what a call asks -------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(Struct, frozen=True):
     """What a rule says of its records; all times in milliseconds."""
 
     lease: int
@@ -82,25 +77,21 @@ class Terms:
         return self.retention if self.detects_duplicates else max(self.retention, 7 * 86_400_000)
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Struct, frozen=True):
     """Become the owner. ``fingerprint`` None: content is not compared."""
 
     fingerprint: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(Struct, frozen=True):
     """About to forward: mine -> flag ``sent`` and a fresh deadline."""
 
 
-@dataclass(frozen=True, slots=True)
-class Extend:
+class Extend(Struct, frozen=True):
     """Mine -> a later deadline."""
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(Struct, frozen=True):
     """The item's effect happened. ``fingerprint`` None: adopted without knowing its content."""
 
     fingerprint: bytes | None
@@ -110,20 +101,17 @@ class Commit:
     sealed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(Struct, frozen=True):
     """The item's effect did not happen in this call."""
 
 
-@dataclass(frozen=True, slots=True)
-class MarkDoubt:
+class MarkDoubt(Struct, frozen=True):
     """Nobody knows whether the item's effect happened."""
 
     fingerprint: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class Forget:
+class Forget(Struct, frozen=True):
     """An operator's word that the item may be done again. A record that is done, or a claim that
     is live, goes only with ``force``."""
 
@@ -136,8 +124,7 @@ Settlement = Sent | Extend | Commit | Release | MarkDoubt | Forget
 # ---- what is answered -------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Won:
+class Won(Struct, frozen=True):
     """The item is mine. ``forwardable`` False: a suspect whose upstream does not detect
     duplicates and whose doubt is younger than ``settles_within``: look it up, never forward."""
 
@@ -147,25 +134,21 @@ class Won:
     doubt_age: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Mismatch:
+class Mismatch(Struct, frozen=True):
     """The key was used with other content. Carries no result."""
 
 
-@dataclass(frozen=True, slots=True)
-class Replay:
+class Replay(Struct, frozen=True):
     record: Done
 
 
-@dataclass(frozen=True, slots=True)
-class Busy:
+class Busy(Struct, frozen=True):
     """Another owner holds it for ``left`` more milliseconds."""
 
     left: int
 
 
-@dataclass(frozen=True, slots=True)
-class InDoubt:
+class InDoubt(Struct, frozen=True):
     """Nobody knows its outcome, and this rule has no way to find out."""
 
     age: int
@@ -174,25 +157,21 @@ class InDoubt:
 ClaimReply = Won | Mismatch | Replay | Busy | InDoubt
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
+class Applied(Struct, frozen=True):
     """Done as asked."""
 
 
-@dataclass(frozen=True, slots=True)
-class Lost:
+class Lost(Struct, frozen=True):
     """Not mine any more: nothing was changed, or only a suspect flag."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stands:
+class Stands(Struct, frozen=True):
     """Commit: an earlier commit stands, and is the result to answer with."""
 
     record: Done
 
 
-@dataclass(frozen=True, slots=True)
-class Conflict:
+class Conflict(Struct, frozen=True):
     """Commit: an earlier commit stands, with other content. Carries no result."""
 
 

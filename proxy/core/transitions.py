@@ -15,9 +15,10 @@ table once more; a state machine in the tests drives both and compares every ans
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from enum import StrEnum
 from typing import Any
+
+from msgspec.structs import replace
 
 from proxy.core.record import (
     Applied,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.core.answer import Course, headers_of, own_answer, proxy_headers, status_of
+from proxy.core.answer import Course, headers_of, own_answer, proxy_headers, status_of, tally
 from proxy.core.delivery import Delivery
 from proxy.core.fate import (
     OUTCOME_OF,
@@ -89,7 +89,7 @@ def test_the_same_refusal_of_every_item_is_the_services_own_answer(
     delivery: Delivery, reply: Reply
 ) -> None:
     fates = [fail(Code.UPSTREAM_REJECTED)] * 2
-    assert own_answer(fates, course((delivery, reply), (delivery, CREATED)), 2) is reply
+    assert own_answer(tally(fates), course((delivery, reply), (delivery, CREATED)), 2) is reply
 
 
 @pytest.mark.parametrize(
@@ -110,11 +110,11 @@ def test_the_same_refusal_of_every_item_is_the_services_own_answer(
 def test_nothing_else_is(
     fates: list[Fate], notes: list[tuple[Delivery, Reply | None]], decided: int
 ) -> None:
-    assert own_answer(fates, course(*notes), decided) is None
+    assert own_answer(tally(fates), course(*notes), decided) is None
 
 
 def test_headers_start_from_the_first_accepted_call_without_those_of_its_body() -> None:
-    made = headers_of([NEW], course((Delivery.ACCEPTED, CREATED)), 201)
+    made = headers_of([NEW], tally([NEW]), course((Delivery.ACCEPTED, CREATED)), 201)
     assert made == (
         ("Content-Type", "application/json"),
         ("X-A", "1"),
@@ -124,9 +124,14 @@ def test_headers_start_from_the_first_accepted_call_without_those_of_its_body() 
 
 
 def test_replayed_is_said_only_when_every_item_was() -> None:
-    assert proxy_headers([OLD, echo_of(NEW)])[0] == ("Idempotent-Replayed", "true")
-    assert proxy_headers([OLD, NEW])[0] == ("Idempotency-Items", "new=1, replayed=1, failed=0")
-    assert proxy_headers([OLD, fail(Code.IN_PROGRESS)])[0][1] == "new=0, replayed=1, failed=1"
+    assert proxy_headers(tally([OLD, echo_of(NEW)]))[0] == ("Idempotent-Replayed", "true")
+    assert proxy_headers(tally([OLD, NEW]))[0] == (
+        "Idempotency-Items",
+        "new=1, replayed=1, failed=0",
+    )
+    assert (
+        proxy_headers(tally([OLD, fail(Code.IN_PROGRESS)]))[0][1] == "new=0, replayed=1, failed=1"
+    )
 
 
 @pytest.mark.parametrize(
@@ -142,7 +147,7 @@ def test_replayed_is_said_only_when_every_item_was() -> None:
 def test_retry_after_is_in_whole_seconds_and_only_where_a_retry_is_asked_for(
     fates: list[Fate], status: int, after: str | None
 ) -> None:
-    assert dict(headers_of(fates, Course(), status)).get("Retry-After") == after
+    assert dict(headers_of(fates, tally(fates), Course(), status)).get("Retry-After") == after
 
 
 def test_every_code_has_an_outcome_and_retries_are_the_contracts() -> None:

@@ -133,6 +133,7 @@ class Forwarder:
         if delivered.delivery is Delivery.ACCEPTED:
             isolation.accepted()
             await self._adopting.accept(run, rnd, items, delivered.results)
+            run.in_flight.difference_update(items)
             return None
         if delivered.delivery is Delivery.REJECTED:
             await self._reject(run, rnd, isolation, items, delivered)
@@ -163,9 +164,10 @@ class Forwarder:
         reply = await self._upstream.call(call, run.rule.upstream.timeout)
         ended = run.clock()
         run.upstream_watch.stop(ended)
-        run.in_flight.difference_update(items)
         run.upstream_calls += 1
         delivered = self._read(run, items, reply)
+        if delivered.delivery is not Delivery.ACCEPTED:  # else until each is decided
+            run.in_flight.difference_update(items)
         run.course.note(delivered.delivery, delivered.reply)
         self._observer.upstream_call(run.rule.name, purpose, delivered.delivery, ended - started)
         return delivered

@@ -34,8 +34,9 @@ class Leases:
 
     async def secure(self, run: Run, rnd: Round, items: Sequence[int]) -> Sequence[int]:
         """Those of ``items`` that may be forwarded now; the others are decided."""
-        if not rnd.recorded or not rnd.open:
+        if not rnd.recorded:
             return items
+        items = _held(run, rnd, items)
         step: Settlement
         now = asyncio.get_running_loop().time()
         if not run.rule.upstream.detects_duplicates:
@@ -44,13 +45,14 @@ class Leases:
             targets, step = sorted(rnd.open), _EXTEND
         else:
             return items
-        refused = await self._renew(run, rnd, targets, step, now)
-        return [i for i in items if i not in refused] if refused else items
+        if targets:
+            await self._renew(run, rnd, targets, step, now)
+        return _held(run, rnd, items)
 
     async def _renew(
         self, run: Run, rnd: Round, targets: Sequence[int], step: Settlement, now: float
-    ) -> set[int]:
-        """Apply ``step`` to the targets; the items that must not be forwarded."""
+    ) -> None:
+        """Apply ``step`` to the targets; what must not be forwarded is open no more."""
         keys = [run.store_keys[i] or b"" for i in targets]
         replies: Sequence[object]
         try:
@@ -60,6 +62,8 @@ class Leases:
         lost: list[int] = []
         unanswered: list[int] = []
         for index, reply in zip(targets, replies, strict=True):
+            if run.fates[index] is not None or index in run.in_flight:
+                continue  # another chunk's: its call decides it, or has decided it meanwhile
             if isinstance(reply, StoreUnavailable):
                 unanswered.append(index)
             elif not isinstance(reply, Applied):
@@ -67,10 +71,8 @@ class Leases:
         if not lost and not unanswered and step is _EXTEND:
             rnd.held_until = now + run.rule.lease
         self._lose(run, rnd, lost)
-        if step is _EXTEND and run.rule.fail_open:
-            return set(lost)  # the upstream is the last arbiter
-        await self._without_store(run, rnd, unanswered)
-        return {*lost, *unanswered}
+        if step is _SENT or not run.rule.fail_open:  # else the upstream is the last arbiter
+            await self._without_store(run, rnd, unanswered)
 
     def _lose(self, run: Run, rnd: Round, lost: Sequence[int]) -> None:
         run.decide(lost, in_progress(None))
@@ -81,6 +83,11 @@ class Leases:
         if items:
             run.decide(items, store_unavailable())
             await self._settler.settle(run, rnd, dict.fromkeys(items, Release()))
+
+
+def _held(run: Run, rnd: Round, items: Sequence[int]) -> Sequence[int]:
+    """Without those that were lost, by this chunk's renewal or by another's before it."""
+    return [i for i in items if i in rnd.open or run.store_keys[i] is None]
 
 
 def store_unavailable() -> Fate:

@@ -1,0 +1,90 @@
+"""What the simulation found in the driver, each as a small case of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from proxy.core.record import Commit, Settlement, SettleReply, Terms
+from proxy.core.upstream import Call
+from proxy.errors import StoreUnavailable
+from proxy.store.memory import MemoryStore
+from tests.fakes.rig import LOOKUP, Rig, items, make_rule
+from tests.fakes.service import UNKNOWN, Service
+from tests.fakes.virtual import virtual
+
+
+def shared_store() -> MemoryStore:
+    loop = asyncio.get_running_loop()
+    return MemoryStore(now_ms=lambda: round(loop.time() * 1000))
+
+
+class SlowCommits(MemoryStore):
+    """What it committed is told a second later."""
+
+    async def settle(
+        self, keys: Sequence[bytes], steps: Sequence[Settlement], token: bytes, terms: Terms
+    ) -> list[SettleReply | StoreUnavailable]:
+        replies = await super().settle(keys, steps, token, terms)
+        if any(isinstance(step, Commit) for step in steps):
+            await asyncio.sleep(1)
+        return replies
+
+
+def takes(seconds: float) -> object:
+    async def slow(_: Call) -> None:
+        await asyncio.sleep(seconds)
+
+    return slow
+
+
+@virtual
+async def test_a_claim_that_one_chunk_found_lost_is_not_forwarded_by_another() -> None:
+    rule = make_rule(upstream__max_items=1, upstream__concurrency=2, lease="11s", deadline="60s")
+    store, service = shared_store(), Service()
+    one = Rig(rule, service=service, store=store)
+    other = Rig(rule, service=service, store=store, first_token=1 << 40)
+    service.script += [takes(12), takes(12.2)]
+    first = asyncio.ensure_future(one.send(items("a", "b", "c", "d")))
+    await asyncio.sleep(11.5)
+    service.delay = 5
+    second = asyncio.ensure_future(other.send(items("c", "d")))
+    sent = await first
+    assert sent.codes == [None, None, "IN_PROGRESS", "IN_PROGRESS"]
+    assert (await second).replays == [False, False]
+    assert sorted(service.effects) == ["a", "b", "c", "d"]
+
+
+@virtual
+async def test_a_lease_that_is_renewed_while_an_item_commits_does_not_take_its_success() -> None:
+    loop = asyncio.get_running_loop()
+    rule = make_rule(upstream__max_items=1, upstream__concurrency=2, lease="11s", deadline="60s")
+    rig = Rig(rule, store=SlowCommits(now_ms=lambda: round(loop.time() * 1000)))
+    rig.service.script += [takes(0.6), takes(1.0)]
+    sent = await rig.send(items("a", "b", "c"))
+    assert sent.codes == [None, None, None]
+
+
+@virtual
+async def test_a_duplicate_that_cannot_be_looked_up_is_no_rejection_of_the_whole() -> None:
+    rule = make_rule(
+        upstream__lookup=LOOKUP, upstream__offenders={"list": "/errors", "index": "/index"}
+    )
+    service = Service(names_offenders=True)
+    await Rig(rule, service=service).send(items("a", "b"))
+    rig = Rig(rule, service=service)  # a store that has lost both
+    service.lookup_script += [UNKNOWN, UNKNOWN]
+    sent = await rig.send(items("a", "b"))
+    assert sent.status == 504
+    assert sent.codes == ["OUTCOME_UNKNOWN", "OUTCOME_UNKNOWN"]
+
+
+@virtual
+async def test_an_accepted_item_whose_lookup_takes_too_long_is_not_called_unsent() -> None:
+    rule = make_rule(upstream__lookup=LOOKUP, response__align="lookup", deadline="12s")
+    rig = Rig(rule)
+    rig.service.lookup_script.append(takes(20))
+    sent = await rig.send(items("a"))
+    assert sent.codes == ["OUTCOME_UNKNOWN"]
+    assert await rig.flow.drain(30)
+    assert (await rig.send(items("a"))).replays == [True]

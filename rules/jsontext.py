@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final, NamedTuple, NoReturn
@@ -22,11 +22,11 @@ MAX_DEPTH: Final = 64
 SPACE: Final = b" \t\n\r"
 
 
-class TooDeep(ValueError):  # noqa: N818 - it says what is the matter
+class TooDeep(ValueError):
     """Nested deeper than ``MAX_DEPTH``."""
 
 
-class DuplicateMember(ValueError):  # noqa: N818 - as above
+class DuplicateMember(ValueError):
     """A member name stands twice where only one reading of it may exist."""
 
 
@@ -149,6 +149,25 @@ def text_of(value: Any) -> str | None:
     if isinstance(value, Number):
         return value.text
     return str(value) if isinstance(value, int | float) else None
+
+
+# ---- spelling ----------------------------------------------------------------------------------
+
+_SHORT_ESCAPES: Final = {'"': '"', "\\": "\\", "/": "/", "\b": "b", "\f": "f", "\n": "n"}
+_SHORT_ESCAPES.update({"\r": "r", "\t": "t"})
+
+json_string: Final = msgspec.json.Encoder().encode
+
+
+def escaped_spelling(names: Iterable[str]) -> re.Pattern[bytes]:
+    """Finds every escape with which some character of ``names`` can be written. In a text where
+    it finds none, a string that equals one of the names stands as ``json_string`` writes it."""
+    characters = sorted(set("".join(names)))
+    units = [c.encode("utf-16-be").hex() for c in characters]
+    codes = [f"u{unit[:4]}" for unit in units]
+    codes += [_SHORT_ESCAPES[c] for c in characters if c in _SHORT_ESCAPES]
+    any_of = "|".join(map(re.escape, codes)) or "(?!)"
+    return re.compile(rf"\\(?:{any_of})".encode(), re.IGNORECASE)
 
 
 # ---- depth and length, without making a value --------------------------------------------------

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import msgspec
 from msgspec import Struct
 
-from rules.jsontext import SPACE, members, span_of, validate
+from rules.jsontext import SPACE, escaped_spelling, members, span_of, validate
 from rules.model import Rule
 from rules.pointer import Pointer
 
@@ -67,10 +67,8 @@ class _Painter:
         self._failed_item = rule.response.failed_item
         named = (fields.is_idempotent, fields.processed_at, fields.error)
         self._names = frozenset(name for name in named if name is not None)
-        self._quoted = [_WRITE(name) for name in self._names]
-        # Written with an escape, an ASCII name has at least one \u00XX, or is escaped for a slash.
-        plain = all(name.isascii() and "/" not in name for name in self._names)
-        self._hidden = rb"\u00" if plain else b"\\"
+        self._quoted = list(map(_WRITE, self._names))
+        self._escaped = escaped_spelling(self._names)
         wrap = rule.response.wrap
         self._wrap = None if wrap is None else b"{" + _WRITE(wrap) + b":"
         flag, time = fields.is_idempotent, fields.processed_at
@@ -113,8 +111,9 @@ class _Painter:
 
     def _has_names(self, text: bytes) -> bool:
         """Whether a member of the fields' names may stand in ``text``."""
-        hidden = b"\\" in text and self._hidden in text
-        return hidden or any(quoted in text for quoted in self._quoted)
+        if b"\\" in text and self._escaped.search(text):
+            return True
+        return any(quoted in text for quoted in self._quoted)
 
     def _object(self, row: Row) -> bytes | None:
         """The object that takes the fields; None where the bare result is the answer."""

@@ -137,9 +137,10 @@ def object_text(draw: Draw, named: list[tuple[str, str]]) -> str:
     return spaced(draw, "{", parts, "}")
 
 
-def batch_text(draw: Draw, items: list[str], around: list[tuple[str, str]]) -> tuple[str, str]:
-    """A body with these items at /items among other members, and its array alone."""
-    array = spaced(draw, "[", items, "]")
+def batch_text(draw: Draw, items: list[str], around: list[tuple[str, str]]) -> tuple[str, str, str]:
+    """A body with these items at /items among other members: what stands before the array, the
+    array, and what stands behind it."""
     place = draw(st.integers(0, len(around)))
-    named = [*around[:place], ("items", array), *around[place:]]
-    return object_text(draw, named), array
+    named = [*around[:place], ("items", "\0"), *around[place:]]
+    before, _, behind = object_text(draw, named).partition("\0")
+    return before, spaced(draw, "[", items, "]"), behind

@@ -231,6 +231,11 @@ def test_no_key_where_none_stands_whatever_the_item_is(item: str) -> None:
         (("/a/x", "/a/y", "/z"), '{"z":3,"a":{"y":2,"x":1}}', (1, 2, 3)),
         (("/a", "/a"), '{"a":1}', (1, 1)),
         (("/x/id", "/y/id"), '{"x":{"id":1},"y":{"id":2}}', (1, 2)),
+        (("/id",), '{"id":1,"of":{"id":2},"to":[{"id":3}]}', (1,)),
+        (("/of/id",), '{"id":1,"of":{"id":2,"to":{"id":3}}}', (2,)),
+        (("/id",), '{"id":"id","x":"\\"id\\"","id2":"a\\nb\\u003c"}', ("id",)),
+        (("/",), '{"":1}', (1,)),
+        (("/\0",), '{"\\u0000":1}', (1,)),
     ],
 )
 def test_keys_of_every_shape(key: tuple[str, ...], item: str, values: tuple[str | int]) -> None:
@@ -246,6 +251,12 @@ def test_keys_of_every_shape(key: tuple[str, ...], item: str, values: tuple[str 
         (("/中",), '{"中":1,"\\u4e2d":1}'),
         (("/a~1b",), '{"a/b":1,"a\\/b":2}'),
         (("/é",), '{"é":1,"\\u00E9":1}'),
+        (("/id",), '{"id":1,"of":{"id":2},"id":3}'),
+        (("/id",), '{"id":1,"of":{"id":2},"to":{"id":2},"of":{}, "id":3}'),
+        (("/of/id",), '{"of":{"id":2,"id":3}, "id":1}'),
+        (("/of/id",), '{"of":{"id":2}, "id":1, "of":{"id":2}}'),
+        (("/of/id",), '{"of":{"id":2}, "id":1, "\\u006Ff":{"id":2}}'),
+        (('/q"',), '{"q\\"":1,"q\\u0022":2}'),
     ],
 )
 def test_a_repeated_name_on_the_way_to_a_key(key: tuple[str, ...], item: str) -> None:
@@ -258,6 +269,18 @@ def test_the_first_pointer_that_fails_says_why(key: tuple[str, ...]) -> None:
     assert batch.keys == [None, None, None]
     second = Problem.INVALID_KEY if key == ("/a", "/b") else Problem.MISSING_KEY
     assert batch.problems == {0: Problem.MISSING_KEY, 1: Problem.INVALID_KEY, 2: second}
+
+
+def test_bad_keys_between_good_ones_of_every_kind() -> None:
+    keys = ['"a"', "1", "null", '"' + "é" * 128 + '"', '"é"', "1.5", str(2**64 - 1), '"b"']
+    items = [f'{{"key":{key},"n":0}}' for key in keys]
+    items += ["{}", '{"key":"c","of":{"key":1}}', '{"x":"key","key":7}']
+    batch = read('{"items":[' + ",".join(items) + "]}")
+    good = [("a",), (1,), None, None, ("é",), None, (2**64 - 1,), ("b",), None, ("c",), (7,)]
+    assert batch.keys == good
+    assert set(batch.problems) == {i for i, key in enumerate(good) if key is None}
+    two = '{"items":[{"a":"x","b":1},{"a":1},{"b":"y","a":"x"}]}'
+    assert read(two, "/items", "/a", "/b").keys == [("x", 1), None, ("x", "y")]
 
 
 _DRAWN_KEYS = st.one_of(st.text("ab1é", max_size=3), st.integers(-2, 2**64 - 1), st.none())
@@ -273,8 +296,9 @@ def test_every_item_comes_out_as_it_went_in(data: st.DataObject) -> None:
             text = data.draw(quoted(key)) if isinstance(key, str) else str(key)
             named.insert(data.draw(st.integers(0, 2)), ("key", text))
         items.append(object_text(data.draw, named))
-    body, array = batch_text(data.draw, items, [("tenant", '"t"'), ("é", "[1.0]")])
-    batch = read(body)
+    around = [("tenant", '"t"'), ("é", "[1.0]")]
+    before, array, behind = batch_text(data.draw, items, around)
+    batch = read(before + array + behind)
     assert [raw.decode() for raw in batch.raws] == items
     assert batch.keys == [None if key is None else (key,) for key in wanted]
     assert set(batch.problems) == {i for i, key in enumerate(wanted) if key is None}
@@ -283,7 +307,7 @@ def test_every_item_comes_out_as_it_went_in(data: st.DataObject) -> None:
     some = data.draw(st.lists(st.sampled_from(range(len(items))), unique=True)) if items else []
     part = sub_body(rule(), batch, some).decode()
     if some != list(range(len(items))):
-        assert part == body.replace(array, "[" + ",".join(items[i] for i in some) + "]", 1)
+        assert part == before + "[" + ",".join(items[i] for i in some) + "]" + behind
     assert read(part).raws == [items[i].encode() for i in some]
 
 

@@ -18,12 +18,7 @@ from rules.mistakes import Mistake
 Schema = dict[str, Any]
 
 
-class _Unusable:
-    def __repr__(self) -> str:
-        return "UNUSABLE"
-
-
-UNUSABLE: Final = _Unusable()
+UNUSABLE: Final = object()
 """A value whose mistake is noted: what depends on it is not checked."""
 
 

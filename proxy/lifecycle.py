@@ -23,6 +23,7 @@ class Lifecycle:
         self.ready = False
         self._on_drain = on_drain
         self.in_flight = 0
+        self._begun = 0
         self._draining = False
         self._stopping = False
         self._idle = asyncio.Event()
@@ -43,6 +44,7 @@ class Lifecycle:
     def request(self) -> Iterator[None]:
         """Around each request on the data listener, tunnels apart."""
         self.in_flight += 1
+        self._begun += 1
         self._idle.clear()
         try:
             yield
@@ -73,12 +75,19 @@ class Lifecycle:
             return False
         return True
 
-    async def drain(self, wait: float, undo_after: float | None = None) -> bool:
-        """``begin_drain`` and ``wait_idle`` in one: what ``GET /drain`` does."""
-        if self._on_drain is not None:
-            self._on_drain()
+    async def drain(self, wait: float, undo_after: float | None = None, quiet: float = 0.0) -> bool:
+        """What ``GET /drain`` does: whether nothing was under way, and nothing came for ``quiet``
+        seconds, before the wait was over. New requests come for a while after a pod was told to
+        end, until every node has heard of it; a moment without one says nothing."""
         self.begin_drain(undo_after)
-        return await self.wait_idle(wait)
+        loop = asyncio.get_running_loop()
+        end = loop.time() + wait
+        while await self.wait_idle(end - loop.time()):
+            begun = self._begun
+            await asyncio.sleep(max(0.0, min(quiet, end - loop.time())))
+            if self._begun == begun:
+                return True
+        return False
 
     def _serve_again(self) -> None:
         self._undo = None

@@ -60,7 +60,10 @@ OPERATIONS: Final = (
         "Stop being ready; answers when idle or when the wait is over. A drain that no SIGTERM "
         "follows within DRAIN_TIMEOUT is undone",
         statuses=(400,),
-        query=(("wait", "how long to wait at most, for example 15s"),),
+        query=(
+            ("wait", "how long to wait at most, for example 15s"),
+            ("quiet", "idle is nothing under way and nothing new for so long; 0s if left out"),
+        ),
     ),
     Operation(
         "GET", "/metrics", "metrics", "Prometheus text format", media="text/plain; version=0.0.4"

@@ -110,13 +110,8 @@ class Admin:
         return _json(said, 200 if ready else 503)
 
     async def _drain(self, request: web.Request) -> web.Response:
-        try:
-            wait = duration(request.query.get("wait", "0s"))
-        except ValueError as error:
-            raise Problem(400, "bad-request", f"wait: {error}") from error
-        if wait > _LONGEST_WAIT:
-            raise Problem(400, "bad-request", "wait: an hour at most")
-        idle = await self.lifecycle.drain(wait, undo_after=self.drain_timeout + wait)
+        wait, quiet = _seconds(request, "wait"), _seconds(request, "quiet")
+        idle = await self.lifecycle.drain(wait, self.drain_timeout + wait, quiet)
         return _json({"draining": self.lifecycle.draining, "idle": idle})
 
     async def _metrics(self, _: web.Request) -> web.Response:
@@ -186,6 +181,16 @@ class Admin:
     async def _resolve(self, request: web.Request) -> web.Response:
         asked = await _asked(request, model.ResolveRequest)
         return _changed(await self.desk.resolve(asked, request.remote or ""))
+
+
+def _seconds(request: web.Request, name: str) -> float:
+    try:
+        wait = duration(request.query.get(name, "0s"))
+    except ValueError as error:
+        raise Problem(400, "bad-request", f"{name}: {error}") from error
+    if wait > _LONGEST_WAIT:
+        raise Problem(400, "bad-request", f"{name}: an hour at most")
+    return wait
 
 
 def _shown(rule: Rule) -> dict[str, Any]:

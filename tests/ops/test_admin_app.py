@@ -69,11 +69,31 @@ async def test_drain_waits_for_idle_and_is_undone(office: Office, client: Client
     await until(lambda: office.lifecycle.serving)
 
 
+async def test_a_quiet_drain_is_not_ended_by_a_moment_without_requests(office: Office) -> None:
+    """Requests come for a while after a pod was told to end: a request in the quiet time starts
+    it again."""
+    life = office.lifecycle
+    waiting = asyncio.create_task(life.drain(10, quiet=0.05))
+    await until(lambda: life.draining)
+    for _ in range(3):
+        with life.request():
+            await asyncio.sleep(0)
+        assert not waiting.done()
+    loop = asyncio.get_running_loop()
+    last = loop.time()
+    assert await waiting is True
+    assert loop.time() - last >= 0.04
+    with life.request():
+        assert await life.drain(0.01, quiet=0.005) is False
+    assert await life.drain(10) is True
+
+
 @pytest.mark.parametrize("wait", ["soon", "-1s", "2h", ""])
+@pytest.mark.parametrize("name", ["wait", "quiet"])
 async def test_a_wait_that_is_none_does_not_drain(
-    office: Office, client: Client, wait: str
+    office: Office, client: Client, name: str, wait: str
 ) -> None:
-    await get(client, f"/drain?wait={wait}", 400)
+    await get(client, f"/drain?{name}={wait}", 400)
     assert office.lifecycle.serving
 
 

@@ -1,0 +1,202 @@
+"""The Lua scripts beside the transition table: same answers, same records, same expiries, always.
+
+The scripts take the time from the server, so that the table is asked with every millisecond
+between two readings of the server's clock: at one of them it must say exactly what came back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+
+from proxy.core import transitions
+from proxy.core.codec import decode
+from proxy.core.record import (
+    Busy,
+    Claim,
+    Commit,
+    Extend,
+    Forget,
+    MarkDoubt,
+    Record,
+    Release,
+    Sent,
+    Settlement,
+    Terms,
+)
+from tests.fakes.redis_server import RedisServer
+from tests.store.stands import RedisStand, keys
+
+pytestmark = pytest.mark.store
+
+LEASE = 20_000
+TERMS = [
+    Terms(LEASE, 50_000_000, detects_duplicates=True),
+    Terms(LEASE, 50_000_000, detects_duplicates=False),
+    Terms(LEASE, 50_000_000, detects_duplicates=False, has_lookup=True),
+    Terms(LEASE, 50_000_000, detects_duplicates=False, has_lookup=True, settles_within=7_000),
+    Terms(LEASE * 2, 900_000_000, detects_duplicates=True, has_lookup=True, settles_within=0),
+    Terms(LEASE, 50_000_000, detects_duplicates=False, settles_within=7_000),
+]
+TOKENS = [bytes([n]) * 12 for n in range(3)]
+PRINTS = st.sampled_from([None, b"f" * 16, b"g" * 16])
+STEPS = st.one_of(
+    st.sampled_from([Sent(), Extend(), Release(), Forget(), Forget(force=True)]),
+    st.builds(MarkDoubt, PRINTS),
+    st.builds(
+        Commit,
+        fingerprint=PRINTS,
+        processed_at=st.sampled_from([5, 6]),
+        result=st.sampled_from([None, b"", b"{}", b'{"id":1}']),
+        template=st.booleans(),
+        sealed=st.booleans(),
+    ),
+)
+PLACES = st.integers(0, 4)
+ODD = st.one_of(
+    st.binary(max_size=50),
+    st.tuples(st.sampled_from([1, 1, 1, 2]), st.integers(0, 255), st.binary(max_size=48)).map(
+        lambda parts: bytes(parts[:2]) + parts[2]
+    ),
+)
+Transition = Callable[[Record | None, Any, int], tuple[Record | None, Any, int]]
+
+
+class Scripts(RuleBasedStateMachine):
+    server: RedisServer
+
+    @initialize()
+    def begin(self) -> None:
+        self.runner = asyncio.Runner()
+        self.stand = self.runner.run(self._stand())
+        self.keys = keys(5)
+
+    async def _stand(self) -> RedisStand:
+        return RedisStand(self.server)
+
+    def teardown(self) -> None:
+        if hasattr(self, "runner"):
+            self.runner.run(self.stand.store.close())
+            self.runner.close()
+
+    @rule(
+        items=st.lists(st.tuples(PLACES, PRINTS.map(Claim)), min_size=1, max_size=6),
+        token=st.sampled_from(TOKENS),
+        terms=st.sampled_from(TERMS),
+    )
+    def claim(self, items: list[tuple[int, Claim]], token: bytes, terms: Terms) -> None:
+        names = [self.keys[place] for place, _ in items]
+        claims = [claim for _, claim in items]
+        self._compare(
+            items,
+            lambda: self.runner.run(self.stand.store.claim(names, claims, token, terms)),
+            lambda record, call, now: transitions.claim(record, call, token, terms, now),
+        )
+
+    @rule(
+        items=st.lists(st.tuples(PLACES, STEPS), min_size=1, max_size=6),
+        token=st.sampled_from(TOKENS),
+        terms=st.sampled_from(TERMS),
+    )
+    def settle(self, items: list[tuple[int, Settlement]], token: bytes, terms: Terms) -> None:
+        names = [self.keys[place] for place, _ in items]
+        steps = [step for _, step in items]
+        self._compare(
+            items,
+            lambda: self.runner.run(self.stand.store.settle(names, steps, token, terms)),
+            lambda record, step, now: transitions.settle(record, step, token, terms, now),
+        )
+
+    @rule(milliseconds=st.sampled_from([1, 3_000, 7_000, LEASE, 3 * LEASE]))
+    def pass_time(self, milliseconds: int) -> None:
+        self.runner.run(self.stand.pass_time(self.keys, milliseconds))
+
+    @rule(place=PLACES, value=ODD)
+    def another_release_writes(self, place: int, value: bytes) -> None:
+        self.server.command("SET", self.keys[place], value, "PX", 40_000_000)
+
+    def _compare(
+        self, items: list[tuple[int, Any]], call: Callable[[], Any], table: Transition
+    ) -> None:
+        before, lived = self._records(), self._expiries()
+        start = self._clock()
+        replies = call()
+        end = self._clock()
+        after, live = self._records(), self._expiries()
+        got = (replies, after)
+        said = [self._expect(items, before, table, now) for now in range(start, end + 1)]
+        assert got in [(answers, records) for answers, records, _ in said], (said, got)
+        expiries = next(ttls for answers, records, ttls in said if (answers, records) == got)
+        for place, (was, now_left) in enumerate(zip(lived, live, strict=True)):
+            expected = expiries.get(place, was)
+            assert expected - 5_000 <= now_left <= expected, (place, expiries, lived, live)
+
+    @staticmethod
+    def _expect(
+        items: list[tuple[int, Any]], before: list[Record | None], table: Transition, now: int
+    ) -> tuple[list[Any], list[Record | None], dict[int, int]]:
+        """What the table answers and leaves, and the new expiries of what it wrote."""
+        records, replies, expiries = list(before), [], {}
+        for place, call in items:
+            records[place], reply, ttl = table(records[place], call, now)
+            replies.append(reply)
+            if ttl:
+                expiries[place] = ttl if records[place] is not None else -2
+        return replies, records, expiries
+
+    def _records(self) -> list[Record | None]:
+        values = self.server.command("MGET", *self.keys)
+        return [None if value is None else decode(value) for value in values]
+
+    def _expiries(self) -> list[int]:
+        return [int(self.server.command("PTTL", key)) for key in self.keys]
+
+    def _clock(self) -> int:
+        seconds, micros = self.server.command("TIME")
+        return int(seconds) * 1000 + int(micros) // 1000
+
+
+def test_the_scripts_answer_as_the_table_does(redis_server: RedisServer) -> None:
+    machine = type("Machine", (Scripts,), {"server": redis_server})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=150,
+            stateful_step_count=40,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+def test_a_difference_would_be_found(redis_server: RedisServer) -> None:
+    """The same machine beside a table that tells a busy claim to wait longer."""
+
+    class Careless(Scripts):
+        def _compare(self, items: Any, call: Any, table: Transition) -> None:
+            def careless(record: Any, step: Any, now: int) -> Any:
+                after, reply, ttl = table(record, step, now)
+                return after, Busy(reply.left + 5_000) if isinstance(reply, Busy) else reply, ttl
+
+            super()._compare(items, call, careless)
+
+    machine = type("Machine", (Careless,), {"server": redis_server})
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(
+            machine,
+            settings=settings(
+                max_examples=400,
+                stateful_step_count=40,
+                deadline=None,
+                database=None,
+                print_blob=False,
+                phases=[Phase.generate],
+                suppress_health_check=list(HealthCheck),
+            ),
+        )

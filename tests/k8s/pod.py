@@ -29,7 +29,7 @@ K8S = podman.ROOT / "k8s"
 SIDECAR = YAML(typ="safe").load(K8S / "component" / "sidecar.yaml")["spec"]["template"]["spec"][
     "initContainers"
 ][0]
-APP = ["python3", "-m", "examples.notifications", "--port", "8080", "--db", "/data/sent.db"]
+APP = ["python3", "-m", "examples.notifications", "--host", "127.0.0.1", "--db", "/data/sent.db"]
 NOBODY = 65532
 ENDPOINT_LAG = 1.0
 """How long after a pod is told to end new connections still come to it."""

@@ -40,7 +40,7 @@ class KeyReader:
         self._tree = _tree(pointers)
         names = sorted({token for p in pointers for token in p.tokens})
         self._quoted = {name: json_string(name) for name in names}
-        self._escaped = escaped_spelling(names)
+        self._escaped = escaped_spelling(frozenset(names))
         fields = {name: f"f{i}" for i, name in enumerate(names)}
         # A pointer that is "", or the beginning of another one, has no leaf of its own; and
         # msgspec takes no member name that needs an escape.

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Any, Final, NamedTuple, NoReturn
 
 import msgspec
@@ -159,7 +160,8 @@ _SHORT_ESCAPES.update({"\r": "r", "\t": "t"})
 json_string: Final = msgspec.json.Encoder().encode
 
 
-def escaped_spelling(names: Iterable[str]) -> re.Pattern[bytes]:
+@lru_cache(maxsize=1024)
+def escaped_spelling(names: frozenset[str]) -> re.Pattern[bytes]:
     """Finds every escape with which some character of ``names`` can be written. In a text where
     it finds none, a string that equals one of the names stands as ``json_string`` writes it."""
     characters = sorted(set("".join(names)))
@@ -176,6 +178,7 @@ _BRACKETS: Final = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKET: Final = bytes(c for c in range(256) if c not in b'[]{}"')
 _NO_COMMA: Final = bytes(c for c in range(256) if c not in b'[]{}",')
 _QUOTED: Final = re.compile(rb'"[^"]*"')
+_ESCAPED: Final = re.compile(rb'\\["\\]')
 _INNERMOST: Final = re.compile(rb"\[,*\]")
 
 
@@ -210,9 +213,7 @@ def array_length(data: bytes) -> int:
 def _without_escapes(data: bytes) -> bytes:
     """``data`` with no escaped backslash and no escaped quote: every quote left is a string's
     own. (A backslash stands only in strings, and a run of them pairs up from its start.)"""
-    if b"\\" not in data:
-        return data
-    return data.replace(rb"\\", b"").replace(rb"\"", b"")
+    return _ESCAPED.sub(b"", data) if b"\\" in data else data
 
 
 # ---- where a value stands ----------------------------------------------------------------------

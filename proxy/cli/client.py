@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
+from rich.console import Console
 from rich.markup import escape
 
 from proxy.errors import ConfigError, ProxyError
@@ -54,6 +55,11 @@ def add_token(parser: argparse.ArgumentParser) -> None:
 def visible(text: str) -> str:
     """``text`` for a terminal: what could steer it is shown, and rich takes nothing for markup."""
     return escape("".join(c if c.isprintable() else repr(c)[1:-1] for c in text))
+
+
+def make_console() -> Console:
+    """What is read by a program is not cut to a terminal's width."""
+    return Console(width=None if sys.stdout.isatty() else 200)
 
 
 def warn(text: str) -> None:

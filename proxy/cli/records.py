@@ -14,11 +14,18 @@ from typing import Any
 
 import msgspec
 import orjson
-from rich.console import Console
 from rich.table import Table
 
 from proxy.admin import model
-from proxy.cli.client import AdminClient, AdminError, add_token, add_url, visible, warn
+from proxy.cli.client import (
+    AdminClient,
+    AdminError,
+    add_token,
+    add_url,
+    make_console,
+    visible,
+    warn,
+)
 from proxy.errors import ConfigError
 
 
@@ -176,7 +183,7 @@ def _changed(arguments: argparse.Namespace, body: bytes) -> int:
         for one in answer.results:
             changed = "yes" if one.changed else "[bold red]no[/]"
             table.add_row(_name(one), one.was, changed, visible(one.reason))
-        Console().print(table)
+        make_console().print(table)
     return 0 if all(one.changed for one in answer.results) else 1
 
 
@@ -184,7 +191,9 @@ def _show(arguments: argparse.Namespace, answer: model.Records) -> None:
     if arguments.json:
         _print_json(answer)
         return
-    table = Table("key or digest", "state", "since or until", "attempts", "result", box=None)
+    table = Table(box=None)
+    for name in ("key or digest", "state", "since or until", "attempts", "result"):
+        table.add_column(name, overflow="fold", no_wrap=name == "since or until")
     for record in answer.records:
         since = record.processedAt or record.doubtSince or record.leaseUntil or ""
         raw = bytes(record.result) if isinstance(record.result, msgspec.Raw) else b""
@@ -192,7 +201,7 @@ def _show(arguments: argparse.Namespace, answer: model.Records) -> None:
         shown = result if len(result) <= 60 else result[:57] + "..."
         attempts = "" if record.attempts is None else str(record.attempts)
         table.add_row(_name(record), _state(record), since, attempts, visible(shown))
-    console = Console()
+    console = make_console()
     console.print(table if answer.records else "no such record")
     if answer.cursor:
         console.print("[dim]there are more: raise --limit[/]")

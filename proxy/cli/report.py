@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from rich.console import Console
 from rich.table import Table
 
-from proxy.cli.client import AdminClient, AdminError, default_url, visible, warn
+from proxy.cli.client import AdminClient, AdminError, default_url, make_console, visible, warn
 from proxy.cli.scrape import Scrape
 from proxy.errors import ConfigError
 from proxy.metrics import OUTCOMES
@@ -123,16 +122,14 @@ _SAID = {
 
 
 def _print(reports: list[Report], rule: str | None) -> None:
-    console = Console()
+    console = make_console()
     if not reports:
         of = f" of {visible(rule)}" if rule else ""
         console.print(f"Nothing{of} was seen in shadow mode. Is a rule's mode shadow?")
     for report in reports:
-        table = Table(title=f"{visible(report.rule)}: what enforcing would have done", box=None)
-        table.add_column("", justify="right")
-        table.add_column("", justify="right")
-        table.add_column("")
-        table.title_justify = "left"
+        console.print(f"[bold]{visible(report.rule)}[/]: what enforcing would have done")
+        table = Table.grid("", "", "", padding=(0, 2))
+        table.columns[0].justify = table.columns[1].justify = "right"
         for row in _rows(report):
             table.add_row(*row)
         console.print(table)

@@ -18,7 +18,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from proxy.cli.client import AdminClient, AdminError, add_url, visible, warn
+from proxy.cli.client import AdminClient, AdminError, add_url, make_console, visible, warn
 from proxy.cli.scrape import Scrape
 from proxy.errors import ConfigError
 from proxy.metrics import OUTCOMES
@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.interval <= 0:
         raise ConfigError("--interval: must be more than 0")
     client = AdminClient(arguments.url)
-    console = Console()
+    console = make_console()
     try:
         first = _look(client)
     except AdminError as error:

@@ -102,6 +102,11 @@ class DataApp:
         finally:
             body.close()
 
+    @property
+    def buffered(self) -> int:
+        """Bytes of request bodies that are held."""
+        return self._budget.held
+
     async def drain(self, wait: float) -> bool:
         """Wait for shadow observations under way."""
         if not self._watching:

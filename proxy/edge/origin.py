@@ -97,6 +97,7 @@ class OriginResponse:
         self._upload = upload
         self._slot = slot
         self._whole = False
+        self._detached = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -133,7 +134,7 @@ class OriginResponse:
 
     def detach(self) -> Connection:
         """The connection itself, after a 101: it is the caller's now, and in nobody's pool."""
-        self._whole = True
+        self._detached = True
         self._slot.release()
         return self._connection
 
@@ -142,7 +143,7 @@ class OriginResponse:
         if self._upload is not None and not self._upload.done():
             self._upload.cancel()
             self._whole = False
-        if self.status == 101:
+        if self._detached:
             return
         if self._whole:
             self._connection.release()

@@ -28,6 +28,9 @@ from proxy.settings import Settings
 
 _LOG: Final = logging.getLogger(__name__)
 _READ_BUFFER: Final = 2**16
+_LINGER: Final = 2.0
+"""Seconds that the rest of a refused body is read and thrown away, or closing would reset the
+connection and take the answer with it."""
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -57,7 +60,7 @@ class EdgeServer(web.Server):
             max_field_size=settings.max_header_size,
             max_headers=settings.max_headers,
             read_bufsize=_READ_BUFFER,
-            lingering_time=5.0,
+            lingering_time=_LINGER,
         )
         self.settings = settings
         self.observer = observer
@@ -139,7 +142,7 @@ class EdgeProtocol(RequestHandler):
         self._head_timer = None
         if self._between_requests():
             self._refuse(
-                Problem(408, "header-timeout", "the head did not end in time"), "headers_slow"
+                Problem(408, "header-timeout", "the head did not end in time"), "header_timeout"
             )
 
     def _refuse(self, problem: Problem, limit: str) -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+import socket
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -64,7 +66,7 @@ class Wire:
             body = await self.reader.readexactly(int(lengths[0])) if lengths else b""
         return Received(head.line, head.headers, body, head.chunked)
 
-    async def chunks(self):  # type: ignore[no-untyped-def]
+    async def chunks(self) -> AsyncIterator[bytes]:
         while size := int((await self.reader.readuntil(b"\r\n")).split(b";")[0], 16):
             yield await self.reader.readexactly(size)
             await self.reader.readexactly(2)
@@ -72,6 +74,12 @@ class Wire:
             pass
 
     def abort(self) -> None:
+        self.writer.transport.abort()
+
+    def reset(self) -> None:
+        """Close with RST, and not with FIN."""
+        sock = self.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -173,10 +173,10 @@ async def gateway(
     *,
     driver: Driver | None = None,
     watcher: Watcher | None = None,
-    **flags: str,
+    flags: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Gateway]:
     """The whole data path, on a free port."""
-    settings = defaults(upstream=upstream, **flags)
+    settings = defaults(upstream=upstream, **(flags or {}))
     ruleset = parse_rules([("rules.yaml", rules)]) if isinstance(rules, str) else rules
     seen, lifecycle, store, keys = Seen(), Lifecycle(), MemoryStore(), KeyMaker()
     origin = OriginClient(settings)
@@ -224,3 +224,19 @@ def post(body: bytes, *lines: str, path: str = "/orders/batch", tenant: str = "t
 def get(path: str, *lines: str) -> bytes:
     head = [f"GET {path} HTTP/1.1", "Host: api.example", *lines, "", ""]
     return "\r\n".join(head).encode("latin-1")
+
+
+@asynccontextmanager
+async def connected(
+    upstream: str, flags: Mapping[str, str] | None = None
+) -> AsyncIterator[tuple[Gateway, Client]]:
+    """The data path and one connection to it."""
+    async with gateway(upstream, flags=flags) as proxy, proxy.connect() as client:
+        yield proxy, client
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for someone else's state."""
+    async with asyncio.timeout(15):
+        while not condition():  # noqa: ASYNC110 - it is not an event
+            await asyncio.sleep(0.01)

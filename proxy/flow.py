@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from proxy.adopting import Adopting, mismatch
+from proxy.asking import Asking
 from proxy.core.fate import Code, Outcome, echo_of, failed, from_record
 from proxy.core.keys import KeyMaker
 from proxy.core.plan import Plan, make_plan
@@ -23,7 +24,6 @@ from proxy.core.record import (
     TOKEN_BYTES,
     Busy,
     Claim,
-    ClaimReply,
     InDoubt,
     Mismatch,
     Release,
@@ -39,7 +39,7 @@ from proxy.leases import Leases, store_unavailable
 from proxy.lookups import Lookups
 from proxy.observe import Observer
 from proxy.run import Round, Run, in_progress
-from proxy.settling import Settler
+from proxy.settling import Backlog, Settler
 from proxy.stitch import report_refusal, stitch
 from proxy.store.base import Store
 from proxy.waiting import Waiting
@@ -77,15 +77,15 @@ class Flow:
         lease_margin: float = 0.5,
         rng: random.Random | None = None,
     ) -> None:
-        self._store = store
+        self._asking = Asking(store)
         self._keys = keys
         self._observer = observer
         self._new_token = new_token
         self._clock = clock
         self._waiting = Waiting(rng)
-        self._settler = Settler(store, self._waiting, observer)
+        self._settler = Settler(self._asking, self._waiting, Backlog(store, observer))
         self._adopting = Adopting(self._settler, Lookups(upstream, observer), observer, now_ms)
-        leases = Leases(store, self._settler, self._waiting, lease_margin)
+        leases = Leases(self._asking, self._settler, self._waiting, lease_margin)
         self._forwarder = Forwarder(upstream, self._settler, leases, self._adopting, observer)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -211,11 +211,7 @@ class Flow:
             return {}
         keys = [run.store_keys[i] or b"" for i in indexes]
         claims = [Claim(run.fingerprints[i]) for i in indexes]
-        replies: Sequence[ClaimReply | StoreUnavailable]
-        try:
-            replies = await self._store.claim(keys, claims, rnd.token, run.terms)
-        except StoreUnavailable as outage:
-            replies = [outage] * len(keys)
+        replies = await self._asking.claim(run, keys, claims, rnd.token)
         busy: dict[int, int] = {}
         for index, reply in zip(indexes, replies, strict=True):
             match reply:

@@ -11,12 +11,12 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
+from proxy.asking import Asking
 from proxy.core.fate import Code, Fate, failed
 from proxy.core.record import Applied, Extend, Release, Sent, Settlement
 from proxy.errors import StoreUnavailable
 from proxy.run import Round, Run, in_progress
 from proxy.settling import Settler
-from proxy.store.base import Store
 from proxy.waiting import Waiting
 
 _SENT: Final = Sent()
@@ -26,8 +26,8 @@ _EXTEND: Final = Extend()
 class Leases:
     """``margin``: seconds beyond the upstream timeout that a lease must still have."""
 
-    def __init__(self, store: Store, settler: Settler, waiting: Waiting, margin: float) -> None:
-        self._store = store
+    def __init__(self, asking: Asking, settler: Settler, waiting: Waiting, margin: float) -> None:
+        self._asking = asking
         self._settler = settler
         self._waiting = waiting
         self._margin = margin
@@ -54,11 +54,7 @@ class Leases:
     ) -> None:
         """Apply ``step`` to the targets; what must not be forwarded is open no more."""
         keys = [run.store_keys[i] or b"" for i in targets]
-        replies: Sequence[object]
-        try:
-            replies = await self._store.settle(keys, [step] * len(keys), rnd.token, run.terms)
-        except StoreUnavailable as outage:
-            replies = [outage] * len(keys)
+        replies = await self._asking.settle(run, keys, [step] * len(keys), rnd.token)
         lost: list[int] = []
         unanswered: list[int] = []
         for index, reply in zip(targets, replies, strict=True):

@@ -74,6 +74,8 @@ class Run:
     waiting_watch: Stopwatch = field(default_factory=Stopwatch)
     upstream_calls: int = 0
     isolation_calls: int = 0
+    outages: int = 0
+    """Store calls of this request that nothing answered."""
     began: float = field(init=False)
 
     def __post_init__(self) -> None:

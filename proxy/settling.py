@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from proxy.asking import Asking
 from proxy.core.record import Commit, Settlement, SettleReply, Terms
 from proxy.errors import StoreUnavailable
 from proxy.observe import Observer
@@ -118,10 +119,10 @@ class Backlog:
 class Settler:
     """Settles items of a run, and tells those who wait for them in this process."""
 
-    def __init__(self, store: Store, waiting: Waiting, observer: Observer) -> None:
-        self._store = store
+    def __init__(self, asking: Asking, waiting: Waiting, backlog: Backlog) -> None:
+        self._asking = asking
         self._waiting = waiting
-        self.backlog = Backlog(store, observer)
+        self.backlog = backlog
 
     async def settle(
         self, run: Run, rnd: Round, steps: Mapping[int, Settlement]
@@ -157,8 +158,5 @@ class Settler:
     ) -> list[SettleReply | None]:
         if not rnd.recorded:
             return [None] * len(keys)
-        try:
-            replies = await self._store.settle(keys, steps, rnd.token, run.terms)
-        except StoreUnavailable:
-            return [None] * len(keys)
+        replies = await self._asking.settle(run, keys, steps, rnd.token)
         return [None if isinstance(r, StoreUnavailable) else r for r in replies]

@@ -184,3 +184,30 @@ async def test_the_backlog_is_bounded_and_gives_up_at_the_end() -> None:
         backlog.add(Unsettled(keys, [Release()] * half, b"t" * 12, terms_of(rig.rule)))
     assert len(backlog) == 2 * half
     assert not await backlog.flush(1.0)
+
+
+@virtual
+async def test_a_request_pays_for_three_outages_at_most() -> None:
+    rig, store = rig_with_faults(upstream__max_items=1)
+    store.delay = 0.25
+    store.down = True
+    started = asyncio.get_running_loop().time()
+    sent = await rig.send(items(*"abcdefgh"))
+    assert sent.codes == [None] * 8
+    assert asyncio.get_running_loop().time() - started <= 3 * 0.25
+    store.down = False
+    assert await rig.flow.drain(60)
+    assert (await rig.send(items(*"abcdefgh"))).replays == [True] * 8
+
+
+@virtual
+async def test_settles_that_nothing_answers_stop_being_tried_for_that_request() -> None:
+    rig, store = rig_with_faults(upstream__max_items=1)
+    store.delay = 0.25
+    store.down_for = {"settle"}
+    started = asyncio.get_running_loop().time()
+    assert (await rig.send(items(*"abcdefgh"))).codes == [None] * 8
+    assert asyncio.get_running_loop().time() - started <= (1 + 3) * 0.25
+    store.down_for = set()
+    assert await rig.flow.drain(60)
+    assert (await rig.send(items(*"abcdefgh"))).replays == [True] * 8

@@ -1,0 +1,53 @@
+"""The store as the driver asks it: an outage is an answer, and a request pays for three at most.
+
+Law: nothing raises. After ``OUTAGES`` calls of one request that nothing answered, the store is
+not asked again on its behalf: what it would have been told is queued, and what it would have been
+asked counts as unanswered. So store calls add at most three store timeouts to a request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeVar
+
+from proxy.core.record import Claim, ClaimReply, Settlement, SettleReply
+from proxy.errors import StoreUnavailable
+from proxy.run import Run
+from proxy.store.base import Store
+
+OUTAGES: Final = 3
+
+_Reply = TypeVar("_Reply")
+
+
+class Asking:
+    """Claims and settles on behalf of runs."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def claim(
+        self, run: Run, keys: Sequence[bytes], claims: Sequence[Claim], token: bytes
+    ) -> Sequence[ClaimReply | StoreUnavailable]:
+        return await _asked(
+            run, len(keys), lambda: self._store.claim(keys, claims, token, run.terms)
+        )
+
+    async def settle(
+        self, run: Run, keys: Sequence[bytes], steps: Sequence[Settlement], token: bytes
+    ) -> Sequence[SettleReply | StoreUnavailable]:
+        return await _asked(
+            run, len(keys), lambda: self._store.settle(keys, steps, token, run.terms)
+        )
+
+
+async def _asked(
+    run: Run, keys: int, ask: Callable[[], Awaitable[Sequence[_Reply | StoreUnavailable]]]
+) -> Sequence[_Reply | StoreUnavailable]:
+    if run.outages >= OUTAGES:
+        return [StoreUnavailable("this request has waited for the store often enough")] * keys
+    try:
+        return await ask()
+    except StoreUnavailable as outage:
+        run.outages += 1
+        return [outage] * keys

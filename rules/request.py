@@ -36,9 +36,9 @@ from rules.model import Batch, Rule, Unreadable
 from rules.pointer import Pointer, index_in
 
 FINGERPRINT_BYTES: Final = 16
-_COUNT_FIRST: Final = 256 * 1024
-"""From this size on the elements are counted before an object is made of each: an array of 8 MB
-may hold four million."""
+_COUNT_FIRST: Final = 250_000
+"""With more commas than this the elements are counted before an object is made of each: an array
+of 8 MB may hold four million."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def _read(rule: Rule, body: bytes) -> Batch | Unreadable | TooMany:
         check_depth(body)
         return Unreadable("no_items", f'no array stands at "{request.items.text}"')
     array = body[slice(*span)]
-    if len(array) >= _COUNT_FIRST:
+    if len(array) > _COUNT_FIRST and array.count(b",") > _COUNT_FIRST:
         validate(array)
         check_depth(body)
         count = array_length(array)

@@ -186,6 +186,7 @@ def test_array_length_counts_what_a_parse_counts(data: st.DataObject) -> None:
         (b'[""]', 1),
         (b'["a,b", "\\",\\\\", {"x": [1, 2]}, [[],[]]]', 4),
         (b"[" + b"1," * 99_999 + b"1]", 100_000),
+        (b'["' + rb"\\\"," * 100_000 + b'",[1,2]]', 2),
     ],
 )
 def test_array_length(text: bytes, count: int) -> None:

@@ -148,10 +148,12 @@ def test_too_many_items_and_just_enough() -> None:
 
 
 def test_a_very_long_array_is_counted_before_it_is_read() -> None:
-    body = b'{"items":[' + b"{}, " * 200_000 + b'"a,b"]}'
-    assert read_batch(rule(), body) == TooMany(200_001)
+    body = b'{"items":[' + b"{}, " * 250_001 + b'"a,b"]}'
+    assert read_batch(rule(), body) == TooMany(250_002)
     long = json.dumps({"items": [{"key": i, "x": "," * 400} for i in range(1000)]}).encode()
+    assert long.count(b",") > 250_000
     assert len(read(long)) == 1000
+    assert unreadable(body[:-20] + b"}") == "not_json"
 
 
 # ---- keys --------------------------------------------------------------------------------------

@@ -28,6 +28,8 @@ from rules.lookup import same_content
 from rules.model import Align, Found, Looked, NotFound, Rule, Unsure
 from rules.response import is_duplicate, is_failed
 
+_OTHERS_FIRST = frozenset({Stands, Conflict})
+"""What a commit is answered with where an earlier one stands; no other step is."""
 _NOT_THERE = "the service calls this item a duplicate, and does not have it"
 _CANNOT_TELL = "the service's lookup gave no answer"
 _FAILED = "the service reports that this item failed"
@@ -53,19 +55,25 @@ class Adopting:
             await self._accept_by_lookup(run, rnd, items)
             return
         now = self._now_ms()
-        steps: dict[int, Settlement] = {}
         judged = rule.response.duplicate is not None or rule.response.failed is not None
-        for item, raw in zip(items, results, strict=True):
-            if judged and is_duplicate(rule, raw):
-                self._observer.upstream_duplicate(rule.name, "adopted")
-                steps[item] = self._adopted(run, rnd, item, raw, now)
-            elif judged and is_failed(rule, raw):
-                run.fates[item] = failed(Code.UPSTREAM_FAILED, _FAILED, result=raw)
-                steps[item] = Release()
-            else:
-                run.fates[item] = new(raw, now)
-                steps[item] = _commit(rule, run.fingerprints[item], now, raw)
+        step = self._judge if judged else self._succeed
+        steps = {i: step(run, rnd, i, raw, now) for i, raw in zip(items, results, strict=True)}
         await self._settle(run, rnd, steps)
+
+    def _judge(self, run: Run, rnd: Round, item: int, raw: bytes, now: int) -> Settlement:
+        """Decide an item of an accepted batch by what its own result says."""
+        if is_duplicate(run.rule, raw):
+            self._observer.upstream_duplicate(run.rule.name, "adopted")
+            return self._adopted(run, rnd, item, raw, now)
+        if is_failed(run.rule, raw):
+            run.fates[item] = failed(Code.UPSTREAM_FAILED, _FAILED, result=raw)
+            return Release()
+        return self._succeed(run, rnd, item, raw, now)
+
+    @staticmethod
+    def _succeed(run: Run, _rnd: Round, item: int, raw: bytes, now: int) -> Settlement:
+        run.fates[item] = new(raw, now)
+        return _commit(run.rule, run.fingerprints[item], now, raw)
 
     async def screen(self, run: Run, rnd: Round, indexes: Sequence[int]) -> list[int]:
         """Ask the service first where the rule says so; what is left is to be forwarded."""
@@ -133,8 +141,10 @@ class Adopting:
     def report_doubts(self, run: Run, steps: Mapping[int, Settlement]) -> None:
         """Tell of every item that ends in doubt."""
         for item, step in steps.items():
+            if type(step) is not MarkDoubt:
+                continue
             key = run.store_keys[item]
-            if isinstance(step, MarkDoubt) and key is not None:
+            if key is not None:
                 digest = key.rpartition(b":")[2].decode()
                 self._observer.doubt(run.rule.name, digest, run.exchange.request_id, item)
 
@@ -218,13 +228,13 @@ class Adopting:
         self.report_doubts(run, steps)
         replies = await self._settler.settle(run, rnd, steps)
         for item, reply in replies.items():
-            if isinstance(steps[item], Commit):
+            if type(reply) in _OTHERS_FIRST:
                 self._reconcile(run, rnd, item, reply)
 
     def _reconcile(self, run: Run, rnd: Round, item: int, reply: SettleReply | None) -> None:
         fate = run.fates[item]
         if fate is None:
-            raise AssertionError("committed an item before it was decided")
+            raise AssertionError("settled an item before it was decided")
         if isinstance(reply, Stands) and reply.record.token != rnd.token:
             first = from_record(reply.record)
             run.fates[item] = (

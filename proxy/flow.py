@@ -24,6 +24,7 @@ from proxy.core.record import (
     TOKEN_BYTES,
     Busy,
     Claim,
+    ClaimReply,
     InDoubt,
     Mismatch,
     Release,
@@ -214,23 +215,15 @@ class Flow:
         replies = await self._asking.claim(run, keys, claims, rnd.token)
         busy: dict[int, int] = {}
         for index, reply in zip(indexes, replies, strict=True):
-            match reply:
-                case Won():
-                    rnd.won[index] = reply
-                case Replay(record):
-                    run.fates[index] = from_record(record)
-                    if record.result is None:
-                        rnd.bodyless.append(index)
-                case Busy(left):
-                    busy[index] = left
-                case Mismatch():
-                    run.fates[index] = mismatch()
-                case InDoubt(age):
-                    run.fates[index] = run.unknown(
-                        f"an attempt {age / 1000:.0f} s ago has no known outcome"
-                    )
-                case StoreUnavailable():
-                    pass
+            # The two that nearly all are come first, by type: matching costs more than the rest.
+            if type(reply) is Replay:
+                run.fates[index] = from_record(reply.record)
+                if reply.record.result is None:
+                    rnd.bodyless.append(index)
+            elif type(reply) is Won:
+                rnd.won[index] = reply
+            elif not isinstance(reply, StoreUnavailable):
+                _not_won(run, index, reply, busy)
         rnd.open.update(rnd.won)
         self._waiting.hold([run.store_keys[i] or b"" for i in rnd.won])
         return busy
@@ -280,6 +273,21 @@ class Flow:
             fate = run.fates[index]
             replay = fate is not None and fate.outcome is Outcome.REPLAYED
             self._observer.wait(run.rule.name, "replayed" if replay else "claimed")
+
+
+def _not_won(run: Run, index: int, reply: ClaimReply, busy: dict[int, int]) -> None:
+    """Decide an item by why it was not won; one that another holds may come free."""
+    match reply:
+        case Busy(left):
+            busy[index] = left
+        case Mismatch():
+            run.fates[index] = mismatch()
+        case InDoubt(age):
+            run.fates[index] = run.unknown(
+                f"an attempt {age / 1000:.0f} s ago has no known outcome"
+            )
+        case _:
+            raise AssertionError(f"no answer of a claim that was not won: {reply}")
 
 
 def terms_of(rule: Rule) -> Terms:

@@ -14,7 +14,8 @@ from typing import Final, NamedTuple
 import msgspec
 from msgspec import Struct
 
-from rules.jsontext import SPACE, escaped_spelling, members, span_of, validate
+from rules.jsonshape import SPACE
+from rules.jsontext import escaped_spelling, members, span_of, validate
 from rules.model import Rule
 from rules.pointer import Pointer
 

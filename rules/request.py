@@ -22,16 +22,8 @@ import msgspec
 from msgspec import Raw
 
 from rules.itemkeys import key_reader
-from rules.jsontext import (
-    DuplicateMember,
-    TooDeep,
-    array_length,
-    check_depth,
-    parse_array,
-    parse_long_integers,
-    span_of,
-    validate,
-)
+from rules.jsonshape import TooDeep, array_length, check_depth
+from rules.jsontext import DuplicateMember, parse_array, parse_long_integers, span_of, validate
 from rules.model import Batch, Rule, Unreadable
 from rules.pointer import Pointer, index_in
 

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from rules.itemkeys import key_reader
-from rules.jsontext import check_depth, parse, parse_array, span_of, text_of
+from rules.jsonshape import check_depth
+from rules.jsontext import parse, parse_array, span_of, text_of
 from rules.model import Align, Batch, Key, Offenders, Rule, Verdict
 from rules.pointer import MISSING, Pointer
 

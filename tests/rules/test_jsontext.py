@@ -10,12 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rules.jsonshape import TooDeep, array_length, check_depth
 from rules.jsontext import (
     DuplicateMember,
     Number,
-    TooDeep,
-    array_length,
-    check_depth,
     members,
     parse,
     parse_array,

@@ -12,16 +12,19 @@ from hypothesis import strategies as st
 from rules.condition import Condition
 from rules.model import (
     Align,
+    Batch,
     Lookup,
     Match,
     Offenders,
     RequestRule,
     ResponseRule,
     Rule,
+    Unreadable,
     UpstreamRule,
     Verdict,
 )
 from rules.pointer import Pointer
+from rules.request import read_batch
 
 VERDICTS = (
     (Verdict.DUPLICATE, (Condition(statuses=(409,)),)),
@@ -75,6 +78,21 @@ def lookup(path: str = "/orders?key={key}", **others: Any) -> Lookup:
 
 def matching(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern)
+
+
+def read(body: bytes | str, items: str = "/items", *key: str, **others: Any) -> Batch:
+    text = body.encode() if isinstance(body, str) else body
+    batch = read_batch(rule(request(items, *key, **others)), text)
+    assert isinstance(batch, Batch), batch
+    return batch
+
+
+def unreadable(body: bytes | str, items: str = "/items", *key: str, **others: Any) -> str:
+    text = body.encode() if isinstance(body, str) else body
+    said = read_batch(rule(request(items, *key, **others)), text)
+    assert isinstance(said, Unreadable), said
+    assert said.detail
+    return said.reason
 
 
 # ---- JSON texts --------------------------------------------------------------------------------

@@ -49,6 +49,11 @@ BATCH_RESULTS: Final = ("success", "partial", "failed", "passed")
 DUPLICATE_RESULTS: Final = ("adopted", "template", "not_found", "mismatch", "unknown")
 WAIT_RESULTS: Final = ("replayed", "claimed", "timeout")
 RELOAD_RESULTS: Final = ("accepted", "refused")
+PASSED_REASONS: Final = ("off", "no_scope", "empty", "unreadable")
+LIMITS: Final = (
+    *("isolation_calls", "isolation_pace", "items", "body_size", "buffered", "body_timeout"),
+    *("header_size", "headers", "bad_request", "slow_reader", "shadow"),
+)
 
 _WHOLE = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _OVERHEAD = (
@@ -107,6 +112,12 @@ FAMILIES: Final = (
         ("rule", "would"),
     ),
     Family("counter", "rules_reload_total", "Reloads of the rules, by result.", ("result",)),
+    Family(
+        "gauge",
+        "rules_up_to_date",
+        "0 where the rules file was refused and older rules are in force.",
+        merge="livemin",
+    ),
     Family("gauge", "build_info", "Always 1.", ("version", "python"), merge="livemax"),
     Family(
         "counter",
@@ -151,8 +162,12 @@ class Metrics(Observer):
         self._gauge("store_up").set(1)
         self._in_flight.set(0)
         self._backlog.set(0)
+        self._up_to_date = self._gauge("rules_up_to_date")
+        self._up_to_date.set(1)
         for result in RELOAD_RESULTS:
             self._counter("rules_reload_total", result)
+        for limit in LIMITS:
+            self._counter("limits_total", limit)
 
     def _make(self, family: Family) -> _Child:
         name = PREFIX + family.name
@@ -262,6 +277,7 @@ class Metrics(Observer):
     def rules_reload(self, result: str) -> None:
         """``accepted`` or ``refused``."""
         self._counter("rules_reload_total", result).inc()
+        self._up_to_date.set(int(result == "accepted"))
 
     # ---- what others ask ----------------------------------------------------------------------
 

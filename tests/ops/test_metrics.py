@@ -85,6 +85,8 @@ def test_every_family_is_exported_with_its_labels() -> None:
         ("shadow_items_total", {"rule": "orders", "would": "replayed"}, 2),
         ("rules_reload_total", {"result": "refused"}, 1),
         ("rules_reload_total", {"result": "accepted"}, 0),
+        ("rules_up_to_date", {}, 0),
+        ("limits_total", {"limit": "isolation_pace"}, 0),
         ("limits_total", {"limit": "isolation_calls"}, 1),
         ("commit_conflicts_total", {"rule": "orders"}, 1),
     ],

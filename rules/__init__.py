@@ -10,6 +10,9 @@ The map, in the order in which a request meets it::
     lookup.py     Rule, key            -> lookup request; its answer -> Found | NotFound | Unsure
     render.py     results              -> one answer body, fields added, counts rewritten
 
+    jsontext.py   JSON as text: values by their digits, spans  (jsonshape.py: depth, length)
+    itemkeys.py   item bytes -> Key, fast where that is proven
+
 Law: this package knows JSON and YAML. It knows no Redis, no sockets, no clock, no aiohttp, and
 imports nothing of ``proxy``.
 """

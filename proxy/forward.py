@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import assert_never
+from typing import Final, assert_never
 
 from proxy.adopting import Adopting
 from proxy.calls import batch_call
@@ -29,8 +29,9 @@ from rules.model import Align, Verdict
 from rules.request import sub_body
 from rules.response import Response, offenders, rejection_message, results, verdict
 
-
 log = logging.getLogger("proxy.forward")
+
+_TOO_LATE: Final = "the request's deadline passed before the item was forwarded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,9 @@ class Forwarder:
         if not items:
             isolation.undecided()
             return None
+        if run.clock() >= run.deadline:  # it passed while the lease was made sure of
+            await self._give_up(run, rnd, isolation.abandon(), _TOO_LATE)
+            return None
         delivered = await self._deliver(run, items, step.again)
         if delivered.delivery is Delivery.ACCEPTED:
             isolation.accepted()
@@ -147,13 +151,13 @@ class Forwarder:
             if not run.exchange.may_split:
                 return "the request is signed and cannot be split"
             if run.isolation_calls >= isolate.max_calls:
+                self._observer.limit("isolation_calls")
                 return f"more than {isolate.max_calls} calls are needed to find the items at fault"
             run.isolation_calls += 1
             if not await self._pace.turn(run.rule.name, isolate.per_second, run.deadline):
+                self._observer.limit("isolation_pace")
                 return "too many isolation calls are under way"
-        if asyncio.get_running_loop().time() >= run.deadline:
-            return "the request's deadline passed before the item was forwarded"
-        return None
+        return _TOO_LATE if run.clock() >= run.deadline else None
 
     async def _deliver(self, run: Run, items: Sequence[int], again: bool) -> _Delivered:
         purpose = Purpose.ISOLATION if again else Purpose.BATCH

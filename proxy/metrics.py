@@ -52,7 +52,8 @@ RELOAD_RESULTS: Final = ("accepted", "refused")
 PASSED_REASONS: Final = ("off", "no_scope", "empty", "unreadable")
 LIMITS: Final = (
     *("isolation_calls", "isolation_pace", "items", "body_size", "buffered", "body_timeout"),
-    *("header_size", "headers", "bad_request", "slow_reader", "shadow"),
+    *("header_size", "headers", "header_timeout", "bad_request", "connections", "slow_reader"),
+    "shadow",
 )
 
 _WHOLE = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)

@@ -20,7 +20,6 @@ from datetime import UTC, datetime
 from typing import Final
 
 from rules.generations import cautions, compare
-
 from rules.load import parse_rules, read_sources
 from rules.match import RuleSet
 from rules.mistakes import Mistake, RulesError

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from rules.jsonshape import SPACE
 from rules.jsontext import escaped_spelling, members, span_of, validate
-from rules.model import Rule
+from rules.model import Fields, Rule
 from rules.pointer import Pointer
 
 _WRITE: Final = msgspec.json.Encoder().encode
@@ -62,21 +62,20 @@ def _second_text(seconds: int) -> str:
 class _Painter:
     """Adds one rule's fields to results; what many rows share is made once."""
 
-    def __init__(self, rule: Rule) -> None:
-        fields = rule.response.fields
+    def __init__(self, fields: Fields, failed_item: bytes, wrap: str | None) -> None:
         self._fields = fields
-        self._failed_item = rule.response.failed_item
+        self._failed_item = failed_item
         named = (fields.is_idempotent, fields.processed_at, fields.error)
         self._names = frozenset(name for name in named if name is not None)
         self._quoted = list(map(_WRITE, self._names))
         self._escaped = escaped_spelling(self._names)
-        wrap = rule.response.wrap
         self._wrap = None if wrap is None else b"{" + _WRITE(wrap) + b":"
         flag, time = fields.is_idempotent, fields.processed_at
         lead = b"" if flag is None else b",%s:" % _WRITE(flag)
         self._flags = (lead and lead + b"false", lead and lead + b"true")
         self._time_name = b"" if time is None else b",%s:" % _WRITE(time)
-        self._endings: dict[tuple[bool, int | None], bytes] = {}
+        # Bounded: nearly all rows of an answer share an ending, few share it with other answers.
+        self._ending = lru_cache(maxsize=1024)(self._made_ending)
 
     def list(self, rows: Sequence[Row]) -> bytes:
         """The JSON array of all the rows."""
@@ -89,8 +88,7 @@ class _Painter:
         result, is_idempotent, processed_at, error = row
         if clean and error is None and result and _is_filled(result):
             # Nearly every row of nearly every answer: one slice and one join.
-            ending = self._endings.get((is_idempotent, processed_at))
-            return result[:-1] + (ending or self._ending(is_idempotent, processed_at))
+            return result[:-1] + self._ending(is_idempotent, processed_at)
         base = self._object(row)
         if base is None:
             assert result is not None  # noqa: S101 - for the type checker
@@ -102,12 +100,11 @@ class _Painter:
         comma = b"," if spliced and base[1:-1].strip(SPACE) else b""
         return b"".join((base[:-1], comma, spliced, b"}"))
 
-    def _ending(self, is_idempotent: bool, processed_at: int | None) -> bytes:
+    def _made_ending(self, is_idempotent: bool, processed_at: int | None) -> bytes:
         """What follows the members of a success, with the closing brace."""
         ending = self._flags[is_idempotent]
         if self._time_name and processed_at is not None:
             ending += b'%s"%s"' % (self._time_name, processed_at_text(processed_at).encode())
-        self._endings[is_idempotent, processed_at] = ending + b"}"
         return ending + b"}"
 
     def _has_names(self, text: bytes) -> bool:
@@ -184,6 +181,14 @@ def _error_text(error: ErrorBody) -> bytes:
     return _WRITE(body)
 
 
+def _painter_of(rule: Rule) -> _Painter:
+    response = rule.response
+    return _painter(response.fields, response.failed_item, response.wrap)
+
+
+_painter: Final = lru_cache(maxsize=1024)(_Painter)
+
+
 def with_fields(rule: Rule, row: Row) -> bytes:
     """One item of the answer: its result with the rule's fields.
 
@@ -191,7 +196,7 @@ def with_fields(rule: Rule, row: Row) -> bytes:
     ``is_idempotent`` false and the error. A result that is no object goes into ``wrap``; without
     it a success stays bare, and a failure starts from ``failed_item``.
     """
-    return _Painter(rule).paint(row)
+    return _painter_of(rule).paint(row)
 
 
 # ---- the whole body ----------------------------------------------------------------------------
@@ -204,16 +209,31 @@ def render(rule: Rule, base: bytes, rows: Sequence[Row]) -> bytes:
     Without ``response.results`` the list is added at /results; a body that is no object becomes
     ``{"results": [...]}``.
     """
-    listed = _Painter(rule).list(rows)
+    listed = _painter_of(rule).list(rows)
     at = _ADDED_RESULTS if rule.response.results is None else rule.response.results
+    if base is rule.response.envelope and not rule.response.counts:
+        before, behind = _frame(base, rule.response.results)
+        return b"".join((before, listed, behind))
+    return _rendered(rule, base, at, listed, rows)
+
+
+@lru_cache(maxsize=1024)
+def _frame(envelope: bytes, results: Pointer | None) -> tuple[bytes, bytes]:
+    """What stands around the list in a rule's own envelope, which many answers start from."""
+    at = _ADDED_RESULTS if results is None else results
+    body = _with_value(_base_for(envelope, results), at.tokens, b"[]")
+    start, end = span_of(body, at, strict=False) or (0, len(body))
+    return body[:start], body[end:]
+
+
+def _rendered(rule: Rule, base: bytes, at: Pointer, listed: bytes, rows: Sequence[Row]) -> bytes:
     span = _span_or_none(base, at)
     if span is not None and not rule.response.counts:
         return b"".join((base[: span[0]], listed, base[span[1] :]))
     if span is not None:  # the counts are found quicker with the list out of the way
         base = b"".join((base[: span[0]], b"[]", base[span[1] :]))
     else:
-        kept = b"{" if rule.response.results is None else b"{["
-        base = _with_value(base if _opens_with(base, kept) else b"{}", at.tokens, b"[]")
+        base = _with_value(_base_for(base, rule.response.results), at.tokens, b"[]")
     for name, number in _counted(rows).items():
         pointer = rule.response.counts.get(name)
         if pointer is not None:
@@ -226,6 +246,11 @@ def _span_or_none(base: bytes, pointer: Pointer) -> tuple[int, int] | None:
         return span_of(base, pointer, strict=False)
     except ValueError:
         return None
+
+
+def _base_for(base: bytes, results: Pointer | None) -> bytes:
+    """``base`` where the list can be put into it, else an empty object."""
+    return base if _opens_with(base, b"{" if results is None else b"{[") else b"{}"
 
 
 def _opens_with(base: bytes, brackets: bytes) -> bool:

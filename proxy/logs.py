@@ -16,13 +16,13 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
 import orjson
 
 from proxy.metrics import Metrics
 from proxy.observe import BatchReport, Observer
+from rules.render import processed_at_text
 
 ROOT: Final = "proxy"
 OURS: Final = (ROOT, "idemproxy", "rules")
@@ -66,8 +66,7 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def _stamp(created: float) -> str:
-    moment = datetime.fromtimestamp(created, UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    return processed_at_text(int(created * 1000))
 
 
 class JsonLines(logging.Formatter):
@@ -82,6 +81,23 @@ class JsonLines(logging.Formatter):
             **_fields(record),
         }
         return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+class LineHandler(logging.StreamHandler[TextIO]):
+    """JSON lines to a stream, and a short way for the line of each batch."""
+
+    def write_batch(self, level: str, fields: dict[str, Any]) -> None:
+        """One line, as ``JsonLines`` makes it."""
+        head = {"time": _stamp(time.time()), "level": level, "logger": _BATCHES.name}
+        line = orjson.dumps(
+            {**head, "message": "batch", **fields},
+            option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS,
+        )
+        try:
+            self.stream.write(line.decode())
+            self.flush()
+        except OSError:  # a full disk or a closed pipe stops no request
+            self.handleError(logging.makeLogRecord({}))
 
 
 class TextLines(logging.Formatter):
@@ -133,7 +149,8 @@ class RepeatLimit(logging.Filter):
 
 def configure(level: str = "info", form: str = "json", stream: TextIO | None = None) -> None:
     """Log to ``stream`` (standard error). Idempotent; a second call replaces the first."""
-    handler = logging.StreamHandler(stream or sys.stderr)
+    out = stream or sys.stderr
+    handler = logging.StreamHandler(out) if form == "text" else LineHandler(out)
     handler.setFormatter(TextLines() if form == "text" else JsonLines())
     handler.addFilter(RepeatLimit())
     root = logging.getLogger()
@@ -152,27 +169,17 @@ class BatchLog(Observer):
 
     def batch(self, report: BatchReport) -> None:
         super().batch(report)
-        troubled = report.outcomes.get("unknown") or report.outcomes.get("unavailable")
+        troubled = "unknown" in report.outcomes or "unavailable" in report.outcomes
         level = logging.WARNING if troubled else logging.INFO
         if not _BATCHES.isEnabledFor(level):
             return
-        fields = {
-            "rule": report.rule,
-            "mode": report.mode,
-            "request_id": report.request_id,
-            "result": report.result,
-            "status": report.status,
-            "items": dict(report.outcomes),
-            "seconds": round(report.seconds, 6),
-            "upstream_seconds": round(report.upstream_seconds, 6),
-            "waiting_seconds": round(report.waiting_seconds, 6),
-            "upstream_calls": report.upstream_calls,
-            "deliveries": list(report.deliveries),
-            "always": True,
-        }
-        if report.trace_id:
-            fields["trace_id"] = report.trace_id
-        _BATCHES.log(level, "batch", extra=fields)
+        fields = _of_batch(report)
+        root = logging.getLogger()
+        if len(root.handlers) == 1 and type(root.handlers[0]) is LineHandler:
+            # One line for every request: past the machinery, which costs a tenth of a small one.
+            root.handlers[0].write_batch(logging.getLevelName(level).lower(), fields)
+        else:
+            _BATCHES.log(level, "batch", extra={**fields, "always": True})
 
     def doubt(self, rule: str, digest: str, request_id: str, index: int) -> None:
         super().doubt(rule, digest, request_id, index)
@@ -190,6 +197,26 @@ class BatchLog(Observer):
     def commit_conflict(self, rule: str) -> None:
         super().commit_conflict(rule)
         _BATCHES.warning("committed before with other content", extra={"rule": rule})
+
+
+def _of_batch(report: BatchReport) -> dict[str, Any]:
+    """A batch line's own fields; the request id is the one text that a client can choose."""
+    fields = {
+        "rule": report.rule,
+        "mode": report.mode,
+        "request_id": redacted(report.request_id),
+        "result": report.result,
+        "status": report.status,
+        "items": dict(report.outcomes),
+        "seconds": round(report.seconds, 6),
+        "upstream_seconds": round(report.upstream_seconds, 6),
+        "waiting_seconds": round(report.waiting_seconds, 6),
+        "upstream_calls": report.upstream_calls,
+        "deliveries": report.deliveries,
+    }
+    if report.trace_id:
+        fields["trace_id"] = report.trace_id
+    return fields
 
 
 class Telling(BatchLog, Metrics):

@@ -1,0 +1,125 @@
+"""One measurement: wrk against one server for some seconds, and the processor time it cost."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+
+from bench.servers import HERE, Server, Stack, post
+
+PATH = "/api/v1/notifications/batch"
+POOL = 16
+TAIL = (
+    '","receivers":["ada.lovelace@example.org"],"channel":"EMAIL","templateId":"order-shipped",'
+    '"templateParams":{"orderId":9007199254740993,"amount":1.0,"name":"Ada Lovelace",'
+    f'"text":"{"x" * 60}"}},"strategy":"IMMEDIATE"}}'
+)
+"""An item from behind its key on: about 270 bytes in all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What is sent to whom. ``size`` 0 is the pass-through route."""
+
+    server: str
+    size: int
+    mix: str = "new"
+    connections: int = 16
+
+    def __str__(self) -> str:
+        what = f"{self.size} items, {self.mix}" if self.size else "pass-through"
+        return f"{self.server}: {what}, {self.connections} connections"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """``rate`` is requests a second, ``cpu`` the server's microseconds of processor a request, the
+    latencies milliseconds."""
+
+    rate: float
+    cpu: float
+    p50: float
+    p99: float
+    requests: int
+
+
+class Wrk:
+    """Runs wrk; every run of new keys has a seed of its own."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.runs = 0
+        self.warm: set[str] = set()
+
+    def run(self, cell: Cell, seconds: int) -> Sample:
+        server = self.stack.get(cell.server)
+        self._prepare(cell, server)
+        before = server.cpu()
+        said = self._wrk(cell, server, seconds)
+        used = server.cpu() - before
+        if said["failed"]:
+            raise RuntimeError(f"{cell}: {said['failed']} of {said['requests']} requests failed")
+        return Sample(
+            rate=said["requests"] / said["seconds"],
+            cpu=used * 1e6 / max(1, said["requests"]),
+            p50=said["p50"],
+            p99=said["p99"],
+            requests=said["requests"],
+        )
+
+    def _prepare(self, cell: Cell, server: Server) -> None:
+        """A server's first second is not measured; known batches have been sent."""
+        if cell.server not in self.warm:
+            self.warm.add(cell.server)
+            self._wrk(cell, server, 1)
+        if cell.mix == "new":
+            return
+        for batch in range(1, POOL + 1):
+            keys = (f"known-{cell.size}-{batch}-{i}" for i in range(1, cell.size + 1))
+            items = ",".join(f'{{"key":"{key}{TAIL}' for key in keys)
+            status, _ = post(server.url, f'{{"notifications":[{items}]}}'.encode())
+            assert status == 200, f"{cell}: {status}"
+
+    def _wrk(self, cell: Cell, server: Server, seconds: int) -> dict[str, Any]:
+        self.runs += 1
+        words = ["wrk", "-t1", f"-c{cell.connections}", f"-d{seconds}s"]
+        words += ["--timeout", "30s"]
+        if cell.size:
+            words += ["-s", str(HERE / "lua" / "batch.lua"), server.url + PATH]
+            words += ["--", str(cell.size), cell.mix, f"r{self.runs}", TAIL]
+        else:
+            words += ["-s", str(HERE / "lua" / "plain.lua"), f"{server.url}/plain"]
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
+        for line in done.stdout.splitlines():
+            if line.startswith("RESULT "):
+                return dict(json.loads(line.removeprefix("RESULT ")))
+        raise RuntimeError(f"wrk {cell}: {done.stdout} {done.stderr}")
+
+
+def redis(stack: Stack, *words: str) -> str:
+    command = ["redis-cli", "-p", str(stack.get("redis").port), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+class Results:
+    """Samples by cell; asked for medians."""
+
+    def __init__(self) -> None:
+        self.samples: dict[Cell, list[Sample]] = {}
+
+    def add(self, cell: Cell, sample: Sample) -> None:
+        self.samples.setdefault(cell, []).append(sample)
+
+    def of(self, field: str, server: str, size: int, mix: str = "new", conns: int = 16) -> float:
+        """The median of a field in a cell; KeyError where it was not measured."""
+        samples = self.samples[Cell(server, size, mix, conns)]
+        return float(median(getattr(sample, field) for sample in samples))
+
+    def as_json(self) -> list[dict[str, Any]]:
+        return [
+            asdict(cell) | {"samples": [asdict(sample) for sample in samples]}
+            for cell, samples in self.samples.items()
+        ]

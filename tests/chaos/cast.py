@@ -1,0 +1,198 @@
+"""The processes of a run, each behind its links. Law: ended by their own ids, and nothing else.
+
+A proxy that was killed is started again, on new ports; what stands behind a link keeps its
+address for the whole run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import re
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from tests.chaos.link import Link
+from tests.chaos.points import ServiceTap, StoreTap, Trap
+from tests.chaos.stores import Stand
+from tests.fakes.processes import Heard, Process, Proxy, accepts, ask, free_port, start, start_proxy
+
+GRACE: Final = 6.0
+"""Seconds after a fault of the store during which a proxy may still take it to be down: the
+breaker's longest pause and a little."""
+_TROUBLE: Final = re.compile(
+    r"^.*(?:Traceback \(most recent call last\)|never retrieved|never awaited|request \S+ failed)",
+    re.MULTILINE,
+)
+
+
+class Service:
+    """The legacy service. Its ledger outlives it."""
+
+    def __init__(self, folder: Path, *, detects: bool, faults: float, seed: int) -> None:
+        self.port = free_port()
+        self.ledger = folder / "ledger.db"
+        self._folder = folder
+        self._options = ("--detects", "yes" if detects else "no", "--faults", str(faults))
+        self._seed = seed
+        self._starts = 0
+        self._process: Process | None = None
+
+    @property
+    def process(self) -> Process:
+        assert self._process is not None
+        return self._process
+
+    def start(self) -> None:
+        self._starts += 1
+        self._process = start(
+            [
+                *(sys.executable, "-m", "tests.chaos.service", "--port", str(self.port)),
+                *("--ledger", str(self.ledger), *self._options),
+                *("--seed", str(self._seed + self._starts)),
+            ],
+            self._folder / f"service-{self._starts}.log",
+        )
+        self._process.wait_until(lambda: accepts(self.port), "listening")
+
+    def kill(self) -> None:
+        self.process.kill()
+
+
+class Slot:
+    """A place for a proxy. ``trouble``: when its store may not have answered (loop time)."""
+
+    def __init__(
+        self, number: int, folder: Path, stand: Stand, service: Service, seed: int
+    ) -> None:
+        self.number = number
+        self.trouble: list[tuple[float, float]] = []
+        self.trap = Trap(self.kill, random.Random(seed))
+        self.deaths: list[str] = []
+        self._folder = folder
+        self._stand = stand
+        self._service = service
+        self._ports: dict[int, int] = {}
+        self.service_link = Link(service.port, lambda: ServiceTap(self.trap))
+        self.store_links = [Link(p, lambda: StoreTap(self.trap, self._ports)) for p in stand.ports]
+        self._starts = 0
+        self._proxy: Proxy | None = None
+        self._is_killed = False
+        self._last_url = ""
+
+    async def start_links(self) -> None:
+        for link in (self.service_link, *self.store_links):
+            await link.start()
+        self._ports.update({link.target: link.port for link in self.store_links})
+
+    async def close_links(self) -> None:
+        for link in (self.service_link, *self.store_links):
+            await link.close()
+
+    @property
+    def proxy(self) -> Proxy:
+        assert self._proxy is not None
+        return self._proxy
+
+    @property
+    def process(self) -> Process:
+        return self.proxy.process
+
+    def url(self) -> str:
+        """Where it is, or where it was."""
+        return self._last_url
+
+    def start(self) -> None:
+        self._starts += 1
+        self._proxy = start_proxy(
+            self._folder / "rules.yaml",
+            f"http://127.0.0.1:{self.service_link.port}",
+            self._folder / f"proxy-{self.number}-{self._starts}.log",
+            store=self._stand.url(self._ports.__getitem__),
+            log_format="text",
+            drain_timeout="10s",
+        )
+        self._is_killed = False
+        self._last_url = self._proxy.url
+
+    def kill(self) -> None:
+        """SIGKILL, now; it is reaped when it is started again."""
+        self._is_killed = True
+        self.process.popen.kill()
+
+    def end(self) -> None:
+        self.process.kill()
+
+    async def revive(self, after: float) -> None:
+        await asyncio.to_thread(self.process.popen.wait)
+        await asyncio.sleep(after)
+        await asyncio.to_thread(self.start)
+
+    async def stopped(self, seconds: float) -> None:
+        """SIGSTOP for a while. A claim that it holds may be another's afterwards."""
+        await stopped(self.process.popen.pid, seconds)
+
+    @contextlib.contextmanager
+    def without_store(self) -> Iterator[None]:
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        index = len(self.trouble)
+        self.trouble.append((began, float("inf")))
+        try:
+            yield
+        finally:
+            self.trouble[index] = (began, clock() + GRACE)
+
+    async def watch(self) -> None:
+        """A proxy that ends though nobody killed it is a finding."""
+        while True:
+            process = self.process
+            code = process.popen.poll()
+            if code is not None and not self._is_killed and process is self.process:
+                self.deaths.append(
+                    f"proxy {self.number} ended with {code}: {process.output[-2000:]}"
+                )
+                return
+            await asyncio.sleep(0.2)
+
+    def metric(self, name: str) -> float:
+        return metric_of(ask("GET", f"{self.proxy.admin}/metrics"), name)
+
+    def complaints(self) -> list[str]:
+        """What stands in the logs and must never stand there."""
+        found = []
+        for log in sorted(self._folder.glob(f"proxy-{self.number}-*.log")):
+            text = log.read_text(errors="replace")
+            found += [
+                f"{log.name}: {text[m.start() : m.end() + 1500]}" for m in _TROUBLE.finditer(text)
+            ]
+        return found
+
+
+async def stopped(pid: int, seconds: float) -> None:
+    """SIGSTOP, and SIGCONT after a while."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def metric_of(answer: Heard, name: str) -> float:
+    """The sum over a metric's labels."""
+    pattern = re.compile(rf"^{re.escape(name)}(?:\{{[^}}]*\}})? (\S+)$", re.MULTILINE)
+    return sum(float(value) for value in pattern.findall(answer.body.decode()))
+
+
+@contextlib.contextmanager
+def without_store(slots: Sequence[Slot]) -> Iterator[None]:
+    """All of them at once."""
+    with contextlib.ExitStack() as stack:
+        for slot in slots:
+            stack.enter_context(slot.without_store())
+        yield

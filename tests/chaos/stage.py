@@ -1,0 +1,214 @@
+"""One run, from an empty folder to a verdict. Law: everything that it started is gone afterwards.
+
+Under fire for the chosen time; then the faults end, and what is undecided must be decided; then
+two quiet passes over everything, one by each proxy; then both proxies are told to stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import shutil
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+
+from proxy.core.keys import KeyMaker
+from tests.chaos.answers import Item, Told
+from tests.chaos.cast import Service, Slot
+from tests.chaos.checker import Evidence, Verdict, check
+from tests.chaos.clients import Crowd
+from tests.chaos.director import Director
+from tests.chaos.history import first_times, lost
+from tests.chaos.ledger import Effect, Ledger, Name
+from tests.chaos.rules import rules_file
+from tests.chaos.stores import STANDS, Stand
+
+CALM_SECONDS: Final = 60.0
+"""For the last undecided items: leases, doubts and backlogs must have run out by then."""
+_PASS_BATCH: Final = 100
+
+
+@dataclass(slots=True)
+class Outcome:
+    topology: str
+    detects: bool
+    seed: int
+    seconds: float
+    injected: Counter[str] = field(default_factory=Counter)
+    answers: Counter[str] = field(default_factory=Counter)
+    """Under fire: items, by code."""
+    replays: Counter[str] = field(default_factory=Counter)
+    """In the quiet afterwards."""
+    requests: int = 0
+    unanswered: int = 0
+    items_sent: int = 0
+    operations: int = 0
+    effects: int = 0
+    lost_keys: int = 0
+    verdict: Verdict = field(default_factory=Verdict)
+    folder: Path | None = None
+    """Where ledger and logs are, if they were to be kept."""
+
+
+class Stage:
+    def __init__(
+        self, folder: Path, topology: str, *, detects: bool, seed: int, faults: float
+    ) -> None:
+        self.rng = random.Random(seed)
+        self.detects = detects
+        self.seed = seed
+        self.folder = folder
+        self.stand: Stand = STANDS[topology](random.Random(seed + 1))
+        self.service = Service(folder, detects=detects, faults=faults, seed=seed)
+        self.slots: list[Slot] = []
+
+    @contextlib.asynccontextmanager
+    async def up(self, retention: str = "1h") -> AsyncIterator[None]:
+        rules = rules_file(detects=self.detects, retention=retention)
+        await asyncio.to_thread((self.folder / "rules.yaml").write_text, rules)
+        async with contextlib.AsyncExitStack() as stack:
+            stack.callback(self.stand.close)
+            await asyncio.to_thread(self.stand.start)
+            await asyncio.to_thread(self.service.start)
+            stack.callback(self.service.kill)
+            for number in range(2):
+                slot = Slot(number, self.folder, self.stand, self.service, self.seed + number)
+                self.slots.append(slot)
+                await slot.start_links()
+                stack.push_async_callback(slot.close_links)
+                await asyncio.to_thread(slot.start)
+                stack.callback(slot.end)
+            yield
+
+    # ---- the run -------------------------------------------------------------------------------
+
+    async def run(self, seconds: float) -> tuple[Evidence, Director, Crowd, list[str]]:
+        loop = asyncio.get_running_loop()
+        director = Director(self.slots, self.service, self.stand, self.rng, detects=self.detects)
+        findings: list[str] = []
+        async with aiohttp.ClientSession() as session:
+            crowd = Crowd(session, [slot.url for slot in self.slots], self.seed)
+            watches = [loop.create_task(slot.watch()) for slot in self.slots]
+            crowded = loop.create_task(crowd.run(loop.time() + seconds + CALM_SECONDS))
+            await director.run(loop.time() + seconds)
+            crowd.no_more()
+            await crowded
+            findings += [f"NoKeyStuck: {item} has no answer" for item in crowd.undecided]
+            fired = list(crowd.heard.told)
+            final = await self._quiet(crowd)
+            for watch in watches:
+                watch.cancel()
+        findings += crowd.heard.nonsense
+        findings += await asyncio.to_thread(self._end_proxies)
+        evidence = await asyncio.to_thread(self._evidence, crowd, fired, final)
+        return evidence, director, crowd, findings
+
+    async def _quiet(self, crowd: Crowd) -> list[Told]:
+        told: list[Told] = []
+        batches = list(_batches(await asyncio.to_thread(self._questions, crowd)))
+        for proxy in range(len(self.slots)):
+            until = asyncio.get_running_loop().time() + CALM_SECONDS
+            for batch in batches:
+                told += await crowd.ask_again(batch, proxy, until)
+        return told
+
+    def _questions(self, crowd: Crowd) -> list[Item]:
+        """Each operation with the content that was done, else with what was asked for first."""
+        effects = self._read_ledger()
+        questions = []
+        for name, values in crowd.values.items():
+            good = [value for value in values if not value.startswith("bad")]
+            if name in effects:
+                questions.append(Item(name, effects[name][0].value))
+            elif good:
+                questions.append(Item(name, good[0]))
+        return questions
+
+    def _read_ledger(self) -> dict[Name, list[Effect]]:
+        with contextlib.closing(Ledger(self.service.ledger, detects=self.detects)) as ledger:
+            return ledger.effects()
+
+    def _end_proxies(self) -> list[str]:
+        """Nothing may be left in them, and they end when they are told to."""
+        findings = []
+        for slot in self.slots:
+            findings += slot.deaths
+            for metric in ("idemproxy_settle_backlog", "idemproxy_in_flight_items"):
+                if (left := slot.metric(metric)) != 0:
+                    findings.append(f"NothingLeft: proxy {slot.number} has {metric} {left}")
+            if (code := slot.process.stop()) != 0:
+                findings.append(
+                    f"proxy {slot.number} ended with {code}: {slot.process.output[-2000:]}"
+                )
+            findings += slot.complaints()
+        return findings
+
+    def _evidence(self, crowd: Crowd, fired: list[Told], final: list[Told]) -> Evidence:
+        keys = KeyMaker("idem", None)
+        names = {
+            keys.store_key(name.endpoint, 1, (name.tenant,), (name.key,)): name
+            for name in crowd.values
+        }
+        pairs = self.stand.histories()
+        times = first_times({id(h): h for pair in pairs for h in pair}.values())
+        return Evidence(
+            detects=self.detects,
+            ledger=self._read_ledger(),
+            told=fired,
+            final=final,
+            values=crowd.values,
+            trouble=[slot.trouble for slot in self.slots],
+            lost=frozenset(names[key] for key in lost(pairs) if key in names),
+            recorded_times={names[k]: frozenset(t) for k, t in times.items() if k in names},
+        )
+
+
+def _batches(items: Iterable[Item]) -> Iterable[list[Item]]:
+    groups: defaultdict[tuple[str, str], list[Item]] = defaultdict(list)
+    for item in items:
+        groups[item.name.endpoint, item.name.tenant].append(item)
+    for group in groups.values():
+        yield from (group[at : at + _PASS_BATCH] for at in range(0, len(group), _PASS_BATCH))
+
+
+async def run_once(
+    topology: str, *, detects: bool, seed: int, seconds: float, faults: float, keep: bool = False
+) -> Outcome:
+    """``keep``: the folder with ledger and logs stays where there is a violation."""
+    folder = Path(tempfile.mkdtemp(prefix="chaos-"))
+    outcome = Outcome(topology, detects, seed, seconds)
+    stage = Stage(folder, topology, detects=detects, seed=seed, faults=faults)
+    try:
+        async with stage.up():
+            evidence, director, crowd, findings = await stage.run(seconds)
+        outcome.verdict = await asyncio.to_thread(check, evidence)
+        outcome.verdict.violations[:0] = findings
+        _count(outcome, stage, evidence, director, crowd)
+    finally:
+        if keep and outcome.verdict.violations:
+            outcome.folder = folder
+        else:
+            shutil.rmtree(folder)
+    return outcome
+
+
+def _count(
+    outcome: Outcome, stage: Stage, evidence: Evidence, director: Director, crowd: Crowd
+) -> None:
+    with contextlib.closing(Ledger(stage.service.ledger, detects=stage.detects)) as ledger:
+        made = ledger.faults()
+    outcome.injected = director.injected
+    outcome.injected.update({f"service: {kind}": count for kind, count in made.items()})
+    outcome.answers = Counter(one.code or "success" for one in evidence.told)
+    outcome.replays = Counter(one.code or "success" for one in evidence.final)
+    outcome.requests, outcome.unanswered = crowd.heard.requests, crowd.heard.unanswered
+    outcome.items_sent, outcome.operations = crowd.heard.items_sent, len(crowd.values)
+    outcome.effects = sum(map(len, evidence.ledger.values()))
+    outcome.lost_keys = len(evidence.lost)

@@ -49,7 +49,7 @@ def open_store(
         store = MemoryStore(memory_max)
     else:
         access = _access(parsed, username, password, ca_file, timeout)
-        store = RedisStore(_topology(parsed, access), prefix)
+        store = RedisStore(_topology(parsed, access), prefix, timeout)
     sealer = Sealer({}) if encryption_keys is None else Sealer.from_text(encryption_keys)
     if sealer or parsed.kind != "memory":
         store = SealedStore(store, sealer)

@@ -1,8 +1,8 @@
 """A place where a Redis is: connected when it is needed, again when it was lost.
 
-Law: a call is repeated once on a fresh connection and then fails. That is safe, because every
-script is safe to repeat with the same token. All waiting ends by itself: connecting and each call
-have the store's timeout.
+Law: a call whose connection ends is repeated once on a fresh one and then fails. That is safe,
+because every script is safe to repeat with the same token. One that gets no reply in time is not
+repeated: nobody waits for it any more. All waiting ends by itself, within the store's timeout.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import hiredis
 from redis.asyncio import Connection, SSLConnection, UnixDomainSocketConnection
@@ -40,6 +40,7 @@ class Access:
 
 
 Address = tuple[str, int]
+T = TypeVar("T")
 
 
 def connection(access: Access, where: Address | str, db: int = 0) -> Connection:
@@ -79,6 +80,18 @@ async def open_pipe(made: Connection, timeout: float) -> Pipe:
     return Pipe(writer.transport, writer, timeout)
 
 
+async def shared(task: asyncio.Task[T]) -> T:
+    """Wait for a task that others wait for too: who is cancelled does not end it, and where it is
+    ended itself, on closing, that is no cancellation of who waits."""
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        waiting = asyncio.current_task()
+        if task.cancelled() and waiting is not None and not waiting.cancelling():
+            raise StoreUnavailable("the store is closed") from None
+        raise
+
+
 class Link:
     """``dial`` opens a pipe to the place, wherever that is now."""
 
@@ -86,6 +99,7 @@ class Link:
         self._dial = dial
         self._pipe: Pipe | None = None
         self._opening: asyncio.Task[Pipe] | None = None
+        self._closed = False
 
     async def call(self, command: bytes, *, load: bytes | None = None, asking: bool = False) -> Any:
         """The reply, an error reply included. ``load`` goes before the command on the same
@@ -101,7 +115,7 @@ class Link:
                     pipe.post(_ASKING)
                 reply = await pipe.send(command)
             except PipeLost as error:
-                if not repeat:
+                if not repeat or error.timed_out:
                     raise StoreUnavailable(str(error)) from error
                 continue
             if (
@@ -116,10 +130,12 @@ class Link:
 
     async def _open(self) -> Pipe:
         """One connection attempt, whoever waits for it; a caller that goes away does not end it."""
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
         if self._opening is None:
             self._opening = asyncio.create_task(self._connect())
             self._opening.add_done_callback(self._opened)
-        return await asyncio.shield(self._opening)
+        return await shared(self._opening)
 
     async def _connect(self) -> Pipe:
         return await self._dial()
@@ -130,6 +146,7 @@ class Link:
             self._pipe = task.result()
 
     async def close(self) -> None:
+        self._closed = True
         if self._opening is not None:
             self._opening.cancel()
             await asyncio.wait((self._opening,))

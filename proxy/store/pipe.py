@@ -30,6 +30,10 @@ IDLE_CHECK: Final = 15.0
 class PipeLost(Exception):
     """The connection ended. It says nothing of what became of the calls on it."""
 
+    def __init__(self, reason: str, *, timed_out: bool = False) -> None:
+        super().__init__(reason)
+        self.timed_out = timed_out
+
 
 class Pipe(asyncio.Protocol):
     """``timeout``: a connection whose oldest call waits longer is given up. An idle one is asked
@@ -72,7 +76,8 @@ class Pipe(asyncio.Protocol):
         if self._waiting:
             left = self._waiting[0][1] + self._timeout - self._loop.time()
             if left <= 0:
-                self.abort("no reply in time")
+                self._end("no reply in time", timed_out=True)
+                self._transport.abort()
                 return
             self._timer = self._loop.call_later(left, self._watch)
         elif self._busy:
@@ -98,7 +103,7 @@ class Pipe(asyncio.Protocol):
         self._end(reason)
         self._transport.abort()
 
-    def _end(self, reason: str) -> None:
+    def _end(self, reason: str, *, timed_out: bool = False) -> None:
         if self.closed:
             return
         self.closed = True
@@ -106,4 +111,4 @@ class Pipe(asyncio.Protocol):
         waiting, self._waiting = self._waiting, deque()
         for future, _ in waiting:
             if future is not None and not future.done():
-                future.set_exception(PipeLost(reason))
+                future.set_exception(PipeLost(reason, timed_out=timed_out))

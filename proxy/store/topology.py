@@ -15,11 +15,11 @@ from redis.crc import key_slot
 
 from proxy.core.keys import BUCKETS
 from proxy.errors import StoreUnavailable
-from proxy.store.link import Access, Address, Link, connection, open_pipe
+from proxy.store.breaker import Breaker
+from proxy.store.link import Access, Address, Link, connection, open_pipe, shared
 from proxy.store.pipe import Pipe, PipeLost, pack
 
-# A slot that moves answers TRYAGAIN while a script's keys are on both sides.
-_TRY_AGAIN_PAUSE: Final = 0.01
+_REDIRECTIONS: Final = 8
 _SLOTS: Final = pack(b"CLUSTER", b"SLOTS")
 _ROLE: Final = pack(b"ROLE")
 
@@ -84,7 +84,7 @@ class Sentinels:
         problems = []
         for sentinel in tuple(self._sentinels):
             try:
-                address = await self._ask(sentinel)
+                address = await self._locate(sentinel)
                 pipe = await open_pipe(
                     connection(self._access, address, self._db), self._access.timeout
                 )
@@ -101,7 +101,7 @@ class Sentinels:
             problems.append(f"{address[0]}:{address[1]} is not a master")
         raise StoreUnavailable("no sentinel led to a master: " + "; ".join(problems))
 
-    async def _ask(self, sentinel: Address) -> Address:
+    async def _locate(self, sentinel: Address) -> Address:
         """Most Sentinels have no password, and refuse one."""
         access = self._access
         command = pack(b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", self._master)
@@ -129,13 +129,15 @@ class Cluster:
         self._access = access
         self._seeds = list(seeds)
         self._links: dict[Address, Link] = {}
+        self._breakers: dict[Address, Breaker] = {}
         self._slots = [key_slot(b"%02x" % bucket) for bucket in range(BUCKETS)]
         self._owners: list[Address | None] = [None] * BUCKETS
         self._masters: list[Address] = []
         self._learning: asyncio.Task[None] | None = None
 
     async def call(self, bucket: int, command: bytes, load: bytes | None = None) -> Any:
-        """Follows redirections, each at most a few times; the store's timeout bounds the whole."""
+        """Follows redirections. A reply of TRYAGAIN is the caller's: the slot is on its way from
+        one node to another, and of the command's keys each has some."""
         owner = self._owners[bucket]
         if owner is None:
             await self._learn()
@@ -144,30 +146,41 @@ class Cluster:
             raise StoreUnavailable(f"no node of the cluster serves slot {self._slots[bucket]}")
         asking = False
         reply: Any = None
-        for _ in range(16):
-            try:
-                reply = await self._link(owner).call(command, load=load, asking=asking)
-            except StoreUnavailable:
-                self._owners[bucket] = None  # its replica may be promoted: ask the others
-                raise
+        for _ in range(_REDIRECTIONS):
+            reply = await self._ask(bucket, owner, command, load=load, asking=asking)
             if not isinstance(reply, hiredis.ReplyError):
                 return reply
             word, _, rest = str(reply).partition(" ")
-            asking = word == "ASK"
-            if word in {"MOVED", "ASK"}:
-                target = self._address(rest.split(" ")[1], owner)
-                if word == "MOVED":
-                    self._owners[bucket] = target
-                    self._learn_soon()
-                owner = target
-            elif word == "TRYAGAIN":
-                asking = False
-                owner = self._owners[bucket] or owner
-                await asyncio.sleep(_TRY_AGAIN_PAUSE)
-            else:
-                if word == "CLUSTERDOWN":
-                    self._owners[bucket] = None
+            if word == "CLUSTERDOWN":
+                self._owners[bucket] = None
+            if word not in {"MOVED", "ASK"}:
                 return reply
+            asking = word == "ASK"
+            owner = self._address(rest.split(" ")[1], owner)
+            if not asking:
+                self._owners[bucket] = owner
+                self._learn_soon()
+        return reply
+
+    async def _ask(
+        self, bucket: int, owner: Address, command: bytes, *, load: bytes | None, asking: bool
+    ) -> Any:
+        """One node, behind a breaker of its own: the other shards go on meanwhile."""
+        clock = asyncio.get_running_loop().time
+        breaker = self._breakers.setdefault(owner, Breaker())
+        if not breaker.admit(clock()):
+            self._owners[bucket] = None
+            raise StoreUnavailable(f"{owner[0]}:{owner[1]} is taken to be down")
+        try:
+            reply = await self._link(owner).call(command, load=load, asking=asking)
+        except StoreUnavailable:
+            breaker.failed(clock())
+            self._owners[bucket] = None  # its replica may be promoted: ask the others
+            raise
+        except BaseException:
+            breaker.abandoned()
+            raise
+        breaker.succeeded()
         return reply
 
     async def links(self) -> Sequence[Link]:
@@ -207,7 +220,7 @@ class Cluster:
     async def _learn(self) -> None:
         self._learn_soon()
         if self._learning is not None:
-            await asyncio.shield(self._learning)
+            await shared(self._learning)
 
     async def _learn_slots(self) -> None:
         problems = []

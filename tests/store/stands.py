@@ -122,9 +122,9 @@ class RedisStand(Stand):
         access = Access(None, None, tls=False, ca_file=None, timeout=timeout)
         if isinstance(server, RedisCluster):
             seeds = [("127.0.0.1", node.port) for node in server.masters]
-            self.store = RedisStore(Cluster(access, seeds), PREFIX)
+            self.store = RedisStore(Cluster(access, seeds), PREFIX, timeout)
         else:
-            self.store = RedisStore(Single(access, ("127.0.0.1", server.port), 0), PREFIX)
+            self.store = RedisStore(Single(access, ("127.0.0.1", server.port), 0), PREFIX, timeout)
 
     def _node(self, key: bytes) -> RedisServer:
         if isinstance(self.server, RedisServer):

@@ -1,0 +1,522 @@
+"""One real Redis and what happens to it: flushed scripts, lost connections, restarts, memory that
+runs out, users with few rights, TLS. And what its records and calls cost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from proxy.core.codec import encode
+from proxy.core.keys import KeyMaker
+from proxy.core.record import (
+    Applied,
+    Busy,
+    Claim,
+    ClaimReply,
+    Commit,
+    Done,
+    Lost,
+    MarkDoubt,
+    Release,
+    Replay,
+    Sent,
+    Settlement,
+    Won,
+)
+from proxy.errors import ConfigError, StoreUnavailable
+from proxy.store import open_store
+from proxy.store.guard import GuardedStore
+from tests.fakes.redis_server import RedisServer, free_port, standalone
+from tests.store.certificates import tls_options, write_certificates
+from tests.store.stands import PREFIX, PRINT, TERMS, RedisStand, keys, token
+
+pytestmark = pytest.mark.store
+
+RESULT = b'{"id":1}'
+
+
+@asynccontextmanager
+async def opened(url: str, **settings: object) -> AsyncIterator[GuardedStore]:
+    defaults: dict[str, object] = {"timeout": 5.0, "prefix": PREFIX}
+    store = open_store(url, **(defaults | settings))  # type: ignore[arg-type]
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def serving(handler: Handler) -> AsyncIterator[str]:
+    """A server that is no Redis. Ends when its last connection has."""
+    under_way: set[asyncio.Task[None]] = set()
+
+    async def run(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        under_way.add(task)
+        await handler(reader, writer)
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(run, "127.0.0.1", 0)
+    try:
+        yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+        if under_way:
+            await asyncio.wait(under_way, timeout=5)
+
+
+@pytest.fixture
+def own_server() -> Iterator[RedisServer]:
+    """A server that a test may mistreat."""
+    with standalone(persist=True) as server:
+        yield server
+
+
+async def claim(store: GuardedStore, names: list[bytes], me: bytes) -> list[object]:
+    return list(await store.claim(names, [Claim(PRINT)] * len(names), me, TERMS))
+
+
+# ---- scripts and connections ----------------------------------------------------------------
+
+
+async def test_flushed_scripts_are_loaded_again(
+    redis: RedisStand, redis_server: RedisServer
+) -> None:
+    me = token()
+    names = keys(100)
+    redis_server.command("SCRIPT", "FLUSH")
+    assert await redis.store.claim(names, [Claim(PRINT)] * 100, me, TERMS) == [Won(1)] * 100
+    redis_server.command("SCRIPT", "FLUSH")
+    assert await redis.store.settle(names, [Release()] * 100, me, TERMS) == [Applied()] * 100
+
+
+async def test_flushed_scripts_cost_no_call_its_answer(
+    redis: RedisStand, redis_server: RedisServer
+) -> None:
+    async def one() -> ClaimReply | StoreUnavailable:
+        return await redis.claim_one(keys(1)[0], token())
+
+    for _ in range(20):
+        calls = [asyncio.create_task(one()) for _ in range(20)]
+        await asyncio.sleep(0)
+        redis_server.command("SCRIPT", "FLUSH")
+        assert await asyncio.gather(*calls) == [Won(1)] * 20
+
+
+async def test_a_connection_that_the_server_closed_is_made_again(
+    redis: RedisStand, redis_server: RedisServer
+) -> None:
+    (key,) = keys(1)
+    me = token()
+    assert await redis.claim_one(key, me) == Won(1)
+    for _ in range(5):
+        redis_server.command("CLIENT", "KILL", "TYPE", "normal")
+        assert await redis.claim_one(key, me) == Won(1)
+
+
+async def test_a_call_under_way_when_the_connection_ends_is_repeated(
+    redis: RedisStand, redis_server: RedisServer
+) -> None:
+    me = token()
+    await redis.claim_one(keys(1)[0], me)
+    redis_server.command("CLIENT", "PAUSE", 400, "ALL")
+    names = keys(3)
+    calls = asyncio.gather(*(redis.claim_one(name, me) for name in names))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    pipe = redis.store._topology._link._pipe  # type: ignore[attr-defined]
+    pipe._transport.abort()
+
+    assert await calls == [Won(1)] * 3
+
+
+async def test_nothing_listens_there() -> None:
+    async with opened(f"redis://127.0.0.1:{free_port()}", timeout=1.0) as store:
+        with pytest.raises(StoreUnavailable, match="cannot connect"):
+            await claim(store, keys(1), token())
+        with pytest.raises(StoreUnavailable):
+            await store.probe()
+
+
+async def test_something_else_listens_there() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    async with serving(answer) as url, opened(url, timeout=2.0) as store:
+        with pytest.raises(StoreUnavailable, match="not a reply"):
+            await claim(store, keys(1), token())
+
+
+@pytest.mark.process
+async def test_records_outlive_a_restart_and_the_store_comes_back(own_server: RedisServer) -> None:
+    names = keys(2)
+    me = token()
+    async with opened(own_server.url) as store:
+        await claim(store, names, me)
+        await store.settle(names[:1], [Commit(PRINT, 1, RESULT)], me, TERMS)
+        own_server.kill()
+        with pytest.raises(StoreUnavailable):
+            await claim(store, names, me)
+        own_server.start()
+
+        assert await claim(store, names, me) == [Replay(Done(me, 1, PRINT, RESULT)), Won(1)]
+
+
+@pytest.mark.process
+async def test_a_server_that_hangs_costs_one_timeout_and_no_answer_is_crossed(
+    own_server: RedisServer,
+) -> None:
+    names = keys(200)
+    async with opened(own_server.url, timeout=0.3) as store:
+        owners = {name: token() for name in names}
+        for n, name in enumerate(names):
+            await store.settle([name], [Commit(None, n, b"%d" % n)], owners[name], TERMS)
+        own_server.pause()
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        answers = await asyncio.gather(
+            *(store.read([name]) for name in names), return_exceptions=True
+        )
+        assert loop.time() - began < 2.0
+        assert {type(answer) for answer in answers} == {StoreUnavailable}
+        assert not store.is_up
+        own_server.resume()
+        await _until_up(store)
+
+        for n, name in enumerate(names):
+            assert await store.read([name]) == [Done(owners[name], n, None, b"%d" % n)]
+
+
+async def _until_up(store: GuardedStore) -> None:
+    """The breaker's pause is over, and a trial went through."""
+    async with asyncio.timeout(10):
+        while not store.is_up:
+            try:
+                await store.read(keys(1))
+            except StoreUnavailable:
+                await asyncio.sleep(0.02)
+
+
+async def test_close_ends_what_is_under_way(redis: RedisStand, redis_server: RedisServer) -> None:
+    redis_server.command("CLIENT", "PAUSE", 300, "ALL")
+    calls = [asyncio.create_task(redis.claim_one(key, token())) for key in keys(3)]
+    big = asyncio.create_task(redis.store.read(keys(1)))
+    await asyncio.sleep(0.05)
+
+    await redis.store.close()
+
+    answers = await asyncio.gather(*calls, big, return_exceptions=True)
+    assert {type(answer) for answer in answers} == {StoreUnavailable}
+
+
+# ---- cancellation ---------------------------------------------------------------------------
+
+
+async def _cancel_many(stand: RedisStand, rounds: int) -> int:
+    """Calls of every kind, most of them cancelled after a few turns of the loop. Every key has a
+    result of its own: an answer with another's is a crossed reply."""
+    names = keys(64)
+    me = token()
+    for n, name in enumerate(names):
+        await stand.settle_one(name, Commit(None, n, b"%d" % n), me)
+    cancelled = 0
+
+    async def check(n: int) -> None:
+        expected = Done(me, n, None, b"%d" % n)
+        kind = n % 3
+        if kind == 0:
+            assert await stand.store.read([names[n]]) == [expected]
+        elif kind == 1:
+            assert await stand.claim_one(names[n], token()) == Replay(expected)
+        else:
+            big = [names[n]] * 70  # too large to share a call
+            replies = await stand.store.claim(big, [Claim(None)] * 70, token(), TERMS)
+            assert replies == [Replay(expected)] * 70
+
+    for turn in range(rounds):
+        tasks = [asyncio.create_task(check((turn + step) % 64)) for step in range(8)]
+        for _ in range(turn % 9):
+            await asyncio.sleep(0)
+        for task in tasks[1:]:
+            cancelled += task.cancel()
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        assert all(one is None or isinstance(one, asyncio.CancelledError) for one in answers)
+        assert answers[0] is None
+    for n in range(64):
+        await check(n)
+    return cancelled
+
+
+async def test_cancelled_calls_never_cross_replies(redis: RedisStand) -> None:
+    assert await _cancel_many(redis, 600) > 3_000
+
+
+@pytest.mark.slow
+async def test_80_000_cancelled_calls_never_cross_replies(redis: RedisStand) -> None:
+    assert await _cancel_many(redis, 12_000) > 80_000
+
+
+async def test_a_call_cancelled_before_it_is_sent_is_not_sent(redis: RedisStand) -> None:
+    gone, stays = keys(2)
+    task = asyncio.create_task(redis.claim_one(gone, token()))
+    other = asyncio.create_task(redis.claim_one(stays, token()))
+    await asyncio.sleep(0)
+    task.cancel()
+
+    assert await other == Won(1)
+    assert await redis.record(gone) is None
+
+
+# ---- what a call costs ----------------------------------------------------------------------
+
+
+def _calls(server: RedisServer) -> int:
+    line = server.info("cmdstat_evalsha")
+    return int(line.partition("calls=")[2].partition(",")[0] or 0)
+
+
+async def test_small_calls_of_one_turn_share_and_large_ones_do_not(
+    redis: RedisStand, redis_server: RedisServer
+) -> None:
+    await redis.claim_one(keys(1)[0], token())  # connected, scripts loaded
+
+    async def calls_for(*sizes: int) -> int:
+        before = _calls(redis_server)
+        wanted = [keys(size) for size in sizes]
+        claims = (
+            redis.store.claim(names, [Claim(PRINT)] * len(names), token(), TERMS)
+            for names in wanted
+        )
+        for replies in await asyncio.gather(*claims):
+            assert set(replies) == {Won(1)}
+        return _calls(redis_server) - before
+
+    assert await calls_for(*[1] * 100) == 1
+    assert await calls_for(*[1] * 200) == 2
+    assert await calls_for(60, 60, 8) == 1
+    assert await calls_for(60, 60, 9) == 2
+    assert await calls_for(100, 100) == 2
+    assert await calls_for(1000) == 2
+
+
+async def test_a_record_takes_less_than_190_bytes_beside_key_and_result(
+    own_server: RedisServer,
+) -> None:
+    """Measured over the whole server, so that its tables count too."""
+    count, result = 20_000, b"r" * 120
+    maker = KeyMaker()
+    names = maker.store_keys("orders", 1, ("tenant",), [(n,) for n in range(count)])
+    async with opened(own_server.url, prefix="idem") as store:
+        await store.probe()
+        before = int(own_server.info("used_memory"))
+        for at in range(0, count, 500):
+            page, me = names[at : at + 500], token()
+            await claim(store, page, me)
+            await store.settle(page, [Commit(PRINT, 1, result)] * 500, me, TERMS)
+    took = (int(own_server.info("used_memory")) - before) / count - len(names[0]) - len(result)
+    usage = int(own_server.command("MEMORY", "USAGE", names[0], "SAMPLES", 0))
+
+    print(f"\nbytes a record beside key and result: {took:.0f} overall, {usage - 165} by USAGE")
+    assert took < 190
+
+
+# ---- memory that runs out -------------------------------------------------------------------
+
+
+@pytest.mark.process
+async def test_a_full_server_takes_no_claim_and_every_settlement(own_server: RedisServer) -> None:
+    done, held, fresh = keys(3)
+    me = token()
+    async with opened(own_server.url) as store:
+        await claim(store, [done, held], me)
+        await store.settle([done], [Commit(PRINT, 1, RESULT)], me, TERMS)
+        own_server.command("CONFIG", "SET", "maxmemory", "1mb")
+
+        replies = await claim(store, [done, fresh, held], token())
+        assert replies[0] == Replay(Done(me, 1, PRINT, RESULT))
+        assert isinstance(replies[1], StoreUnavailable)
+        assert isinstance(replies[2], Busy)
+        assert "out of memory" in str(replies[1])
+        # Not an outage: other calls go on.
+        assert store.is_up
+
+        steps: list[Settlement] = [Commit(PRINT, 1, RESULT), MarkDoubt(PRINT)]
+        assert await store.settle([held, fresh], steps, me, TERMS) == [Applied()] * 2
+        own_server.command("CONFIG", "SET", "maxmemory", "0")
+        assert await claim(store, [held], token()) == [Replay(Done(me, 1, PRINT, RESULT))]
+
+
+# ---- who may, and what is there -------------------------------------------------------------
+
+FEWEST_RIGHTS = (
+    f"~{PREFIX}:*",
+    *("+evalsha", "+script|load", "+mget", "+set", "+del", "+time", "+ping"),
+)
+
+
+@pytest.mark.process
+async def test_an_acl_user_with_the_fewest_rights(own_server: RedisServer) -> None:
+    own_server.command("ACL", "SETUSER", "sidecar", "on", ">pass word", *FEWEST_RIGHTS)
+    me = token()
+    names = keys(3)
+    async with opened(own_server.url, username="sidecar", password="pass word") as store:
+        info = await store.probe()
+        assert info.facts["version"] == "unknown"
+        assert any("may not run INFO" in warning for warning in info.warnings)
+        assert await claim(store, names, me) == [Won(1)] * 3
+        assert await store.settle(names, [Sent()] * 3, me, TERMS) == [Applied()] * 3
+
+    own_server.command("ACL", "SETUSER", "sidecar", "+info")
+    async with opened(own_server.url, username="sidecar", password="pass word") as store:
+        info = await store.probe()
+        assert info.facts["version"].startswith("Redis 7")
+        assert info.facts["snapshots"] == "unknown"
+
+
+@pytest.mark.process
+async def test_an_acl_user_without_the_rights_is_told_so(own_server: RedisServer) -> None:
+    own_server.command("ACL", "SETUSER", "other", "on", ">secret", "~elsewhere:*", "+@all")
+    async with opened(own_server.url, username="other", password="secret") as store:
+        with pytest.raises(StoreUnavailable, match=r"NOPERM|permission"):
+            await store.probe()
+
+
+@pytest.mark.process
+async def test_passwords(own_server: RedisServer) -> None:
+    own_server.command("ACL", "SETUSER", "sidecar", "on", ">right", "~*", "+@all")
+    own_server.command("CONFIG", "SET", "requirepass", "default-right")
+    for settings, accepted in (
+        ({"username": "sidecar", "password": "right"}, True),
+        ({"username": "sidecar", "password": "wrong"}, False),
+        ({"password": "default-right"}, True),
+        ({"password": "wrong"}, False),
+        ({}, False),
+    ):
+        async with opened(own_server.url, **settings) as store:
+            if accepted:
+                assert await claim(store, keys(1), token()) == [Won(1)]
+            else:
+                with pytest.raises(StoreUnavailable, match=r"NOAUTH|WRONGPASS|password"):
+                    await claim(store, keys(1), token())
+
+
+@pytest.mark.process
+async def test_tls(tmp_path: Path) -> None:
+    write_certificates(tmp_path / "ours")
+    write_certificates(tmp_path / "others")
+    port = free_port()
+    with standalone("--tls-port", str(port), *tls_options(tmp_path / "ours")) as server:
+        url = f"rediss://127.0.0.1:{port}"
+        async with opened(url, ca_file=str(tmp_path / "ours" / "ca.pem")) as store:
+            assert (await store.probe()).facts["version"].startswith("Redis")
+            names = keys(300)
+            assert await claim(store, names, token()) == [Won(1)] * 300
+        for settings in ({"ca_file": str(tmp_path / "others" / "ca.pem")}, {}):
+            async with opened(url, **settings) as store:
+                with pytest.raises(StoreUnavailable, match="certificate"):
+                    await claim(store, keys(1), token())
+        async with opened(f"rediss://127.0.0.1:{server.port}", timeout=1.0) as store:
+            with pytest.raises(StoreUnavailable):  # that port speaks no TLS
+                await claim(store, keys(1), token())
+
+
+@pytest.mark.parametrize("form", ["redis://{0}:{1}/3", "unix://{2}?db=3"])
+async def test_a_database_of_its_own(redis_server: RedisServer, form: str) -> None:
+    url = form.format("127.0.0.1", redis_server.port, redis_server.socket)
+    (key,) = keys(1)
+    async with opened(url) as store, opened(redis_server.url) as elsewhere:
+        assert await claim(store, [key], token()) == [Won(1)]
+        assert await store.read([key]) != [None]
+        assert await elsewhere.read([key]) == [None]
+
+
+async def test_a_database_that_is_not_there(redis_server: RedisServer) -> None:
+    async with opened(redis_server.url + "/4000") as store:
+        with pytest.raises(StoreUnavailable, match="DB index"):
+            await claim(store, keys(1), token())
+
+
+@pytest.mark.process
+async def test_the_probe_warns_in_plain_words(own_server: RedisServer) -> None:
+    async with opened(own_server.url) as store:
+        info = await store.probe()
+        assert info.facts["append_only_file"] == "on"
+        assert info.facts["results"] == "in the clear"
+        assert not any("eviction" in warning for warning in info.warnings)
+        assert any("no replica" in warning for warning in info.warnings)
+
+        own_server.command("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+        own_server.command("CONFIG", "SET", "appendonly", "no")
+        info = await store.probe()
+        assert any("allkeys-lru" in warning for warning in info.warnings)
+        assert any("forgets everything" in warning for warning in info.warnings)
+
+
+async def test_the_probe_leaves_nothing_behind(redis_server: RedisServer) -> None:
+    async with opened(redis_server.url, prefix="probe-only") as store:
+        await store.probe()
+        cursor, found = await store.scan()
+        while cursor:
+            cursor, page = await store.scan(cursor)
+            found += page
+        assert found == []
+
+
+@pytest.mark.parametrize(("version", "accepted"), [("6.2.14", False), ("7.0.0", True)])
+async def test_an_old_server_is_refused(version: str, accepted: bool) -> None:
+    """A small server that says INFO of another version, and to all else that nothing is mine."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            if b"INFO" in data:
+                text = b"redis_version:%b\r\nrole:slave\r\n" % version.encode()
+                writer.write(b"$%d\r\n%b\r\n" % (len(text), text))
+            elif b"CONFIG" in data:
+                writer.write(b"*2\r\n$4\r\nsave\r\n$0\r\n\r\n")
+            else:
+                writer.write(b"*1\r\n$1\r\nL\r\n")
+
+    async with serving(answer) as url, opened(url) as store:
+        if accepted:
+            assert (await store.probe()).facts["version"] == f"Redis {version}"
+        else:
+            with pytest.raises(ConfigError, match=r"6\.2\.14 is too old"):
+                await store.probe()
+
+
+@pytest.mark.process
+async def test_a_replica_is_no_store(own_server: RedisServer) -> None:
+    with standalone() as master:
+        own_server.command("REPLICAOF", "127.0.0.1", master.port)
+        async with opened(own_server.url) as store:
+            with pytest.raises(StoreUnavailable, match=r"READONLY|not a master"):
+                await claim(store, keys(1), token())
+
+
+async def test_a_foreign_type_under_a_key_of_ours_is_written_over(
+    redis: RedisStand, redis_server: RedisServer
+) -> None:
+    """Nobody but this program writes under the prefix; a list there would be a mistake of hand."""
+    (key,) = keys(1)
+    redis_server.command("RPUSH", key, "x")
+
+    assert await redis.settle_one(key, Release(), token()) == Lost()
+    assert await redis.claim_one(key, token()) == Won(1)
+
+
+async def test_a_stored_record_is_the_codec_s(redis: RedisStand) -> None:
+    (key,) = keys(1)
+    me = token()
+    await redis.settle_one(key, Commit(PRINT, 5, RESULT), me)
+
+    assert await redis.stored(key) == encode(Done(me, 5, PRINT, RESULT))

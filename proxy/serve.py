@@ -40,6 +40,7 @@ from proxy.settings import Settings, read_secret
 from proxy.shadow import Shadow
 from proxy.store import open_store
 from proxy.store.guard import GuardedStore
+from proxy.tracing import from_environment as tracing_from_environment
 from proxy.upstream import HttpUpstream
 from proxy.values import Address
 from proxy.websocket import WebSockets
@@ -115,13 +116,23 @@ async def start(settings: Settings, stack: AsyncExitStack, worker: Worker) -> Pr
     stack.push_async_callback(origin.close)
     upstream = HttpUpstream(origin, settings.upstream_max_response)
     margin = 2 * settings.store_timeout
-    flow = Flow(store, upstream, keys, observer, now_ms=_now_ms, lease_margin=margin)
+    tracing = tracing_from_environment()
+    if tracing is not None:
+        stack.callback(tracing.close)
+    flow = Flow(
+        tracing.store(store) if tracing else store,
+        tracing.upstream(upstream) if tracing else upstream,
+        keys,
+        observer,
+        now_ms=_now_ms,
+        lease_margin=margin,
+    )
     passthrough = Passthrough(origin, settings, lifecycle)
     data = DataApp(
         settings,
         lambda: reloader.current,
         batching=Batching(Claims(settings), observer),
-        flow=flow,
+        flow=tracing.driver(flow) if tracing else flow,
         shadow=Shadow(store, keys, observer, now_ms=_now_ms),
         passthrough=passthrough,
         websockets=WebSockets(origin, passthrough, settings),

@@ -137,6 +137,7 @@ class Flow:
 
     async def _work(self, run: Run) -> None:
         plan = self._plan(run)
+        run.echoes = plan.echoes
         run.decide(plan.mismatches, mismatch())
         for index, problem in plan.invalid.items():
             run.fates[index] = failed(Code(problem), _KEY_MESSAGE[problem])

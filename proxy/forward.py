@@ -130,7 +130,9 @@ class Forwarder:
         if not items:
             isolation.undecided()
             return None
-        if run.clock() >= run.deadline:  # it passed while the lease was made sure of
+        if (
+            asyncio.get_running_loop().time() >= run.deadline
+        ):  # it passed while the lease was made sure of
             await self._give_up(run, rnd, isolation.abandon(), _TOO_LATE)
             return None
         delivered = await self._deliver(run, items, step.again)
@@ -157,7 +159,7 @@ class Forwarder:
             if not await self._pace.turn(run.rule.name, isolate.per_second, run.deadline):
                 self._observer.limit("isolation_pace")
                 return "too many isolation calls are under way"
-        return _TOO_LATE if run.clock() >= run.deadline else None
+        return _TOO_LATE if asyncio.get_running_loop().time() >= run.deadline else None
 
     async def _deliver(self, run: Run, items: Sequence[int], again: bool) -> _Delivered:
         purpose = Purpose.ISOLATION if again else Purpose.BATCH

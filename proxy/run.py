@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from proxy.core.answer import Course
-from proxy.core.fate import Code, Fate, failed
+from proxy.core.fate import Code, Fate, echo_of, failed
 from proxy.core.record import Terms, Won
 from proxy.exchange import Exchange
 from rules.model import Rule
@@ -68,6 +68,8 @@ class Run:
     fingerprints: Sequence[bytes | None] = ()
     course: Course = field(default_factory=Course)
     upstream_decided: set[int] = field(default_factory=set)
+    echoes: Mapping[int, int] = field(default_factory=dict)
+    """Echo index -> its first's index; an echo is whatever its first is."""
     in_flight: set[int] = field(default_factory=set)
     waiting: set[int] = field(default_factory=set)
     upstream_watch: Stopwatch = field(default_factory=Stopwatch)
@@ -114,6 +116,10 @@ class Run:
         return [f if f is not None else self._undecided(i) for i, f in enumerate(self.fates)]
 
     def _undecided(self, index: int) -> Fate:
+        first = self.echoes.get(index)
+        if first is not None:
+            fate = self.fates[first]
+            return echo_of(fate) if fate is not None else self._undecided(first)
         if index in self.in_flight:
             return self.unknown("the request's deadline passed while the service was working on it")
         if index in self.waiting:

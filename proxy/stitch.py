@@ -18,7 +18,8 @@ def stitch(run: Run, observer: Observer) -> Answer:
     """One ordered answer: the service's own where it refused everything, else item by item."""
     fates = run.decided()
     counted = tally(fates)
-    own = own_answer(counted, run.course, len(run.upstream_decided))
+    spoken_of = sum(run.fates[index] is not None for index in run.upstream_decided)
+    own = own_answer(counted, run.course, spoken_of)
     answer = _handed_on(own, counted) if own is not None else _stitched(run, fates, counted)
     observer.batch(_report(run, counted, answer.status, passed=own is not None))
     return answer

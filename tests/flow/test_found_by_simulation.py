@@ -11,6 +11,7 @@ from proxy.errors import StoreUnavailable
 from proxy.store.memory import MemoryStore
 from tests.fakes.rig import LOOKUP, Rig, items, make_rule
 from tests.fakes.service import UNKNOWN, Service
+from tests.fakes.stores import FaultyStore
 from tests.fakes.virtual import virtual
 
 
@@ -77,6 +78,40 @@ async def test_a_duplicate_that_cannot_be_looked_up_is_no_rejection_of_the_whole
     sent = await rig.send(items("a", "b"))
     assert sent.status == 504
     assert sent.codes == ["OUTCOME_UNKNOWN", "OUTCOME_UNKNOWN"]
+
+
+@virtual
+async def test_at_the_deadline_an_echo_is_told_what_its_first_is_told() -> None:
+    rig = Rig(make_rule(deadline="12s", upstream__max_items=1))
+    rig.service.script += [takes(1), takes(20)]
+    sent = await rig.send(items("a", "b", "a", "b"))
+    assert sent.codes == [None, "OUTCOME_UNKNOWN", None, "OUTCOME_UNKNOWN"]
+    assert await rig.flow.drain(30)
+
+
+@virtual
+async def test_a_rejected_batch_that_was_not_taken_apart_is_not_the_services_word_on_each() -> None:
+    rig = Rig(make_rule(deadline="12s", upstream__lookup=LOOKUP))
+    await rig.send(items("a"))
+    rig = Rig(rig.rule, service=rig.service)  # a store that has lost it
+    rig.service.lookup_script.append(takes(20))
+    sent = await rig.send(items("a", "b"))
+    assert sent.codes == ["ISOLATION_LIMIT", "ISOLATION_LIMIT"]
+    assert await rig.flow.drain(30)
+    assert (await rig.send(items("a", "b"))).codes == [None, None]
+
+
+@virtual
+async def test_nothing_is_forwarded_after_the_deadline_that_a_renewal_outlasts() -> None:
+    loop = asyncio.get_running_loop()
+    rule = make_rule(deadline="12s", upstream__detects_duplicates=False)
+    store = FaultyStore(MemoryStore(now_ms=lambda: round(loop.time() * 1000)))
+    rig = Rig(rule, store=store, service=Service(detects=False))
+    store.delay = 8
+    sent = await rig.send(items("a"))
+    assert sent.codes == ["ISOLATION_LIMIT"]
+    assert await rig.flow.drain(30)
+    assert rig.service.effects == []
 
 
 @virtual

@@ -45,6 +45,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         self.at_step: dict[int, Callable[[], None]] = {}
         """What happens before the step of this number: any await of anyone can be hit."""
         self.dead: set[str] = set()
+        self._paused: dict[str, list[tuple[str, asyncio.Handle]]] = {}
         self.errors: list[str] = []
 
     # ---- what asyncio asks of a loop -----------------------------------------------------------
@@ -123,6 +124,18 @@ class SimLoop(asyncio.AbstractEventLoop):
         """Nothing of it runs any more."""
         self.dead.add(process)
 
+    def pause(self, process: str, seconds: float) -> None:
+        """It stands still, as under SIGSTOP or a long collection, and knows nothing of it."""
+        if process not in self._paused:
+            self._paused[process] = []
+            self.call_later(seconds, self._resume, process, context=NOWHERE)
+
+    def stands_still(self, process: str) -> bool:
+        return process in self._paused
+
+    def _resume(self, process: str) -> None:
+        self._ready += self._paused.pop(process)
+
     def left(self) -> list[asyncio.Task[Any]]:
         """Tasks that have not ended, but for those of dead processes."""
         return [t for process, t in self._tasks if not t.done() and process not in self.dead]
@@ -163,7 +176,9 @@ class SimLoop(asyncio.AbstractEventLoop):
             at = int(self._rng.random() * len(ready))
             ready[at], ready[-1] = ready[-1], ready[at]
         process, handle = ready.pop()
-        if process not in self.dead and not handle.cancelled():
+        if process in self._paused:
+            self._paused[process].append((process, handle))
+        elif process not in self.dead and not handle.cancelled():
             handle._run()
 
     def _bury(self) -> None:
@@ -175,6 +190,7 @@ class SimLoop(asyncio.AbstractEventLoop):
                 with contextlib.suppress(RuntimeError):
                     coro.close()
         self._ready.clear()
+        self._paused.clear()
         self._timers.clear()
 
 

@@ -54,6 +54,8 @@ class Oracle:
         self.names: dict[bytes, Name] = {}
         self.tokens: defaultdict[int, set[bytes]] = defaultdict(set)
         self.trouble: set[int] = set()
+        self.stalled: set[int] = set()
+        """Attempts whose process stood still: a lease may have ended unseen."""
         self.unrecorded: set[Name] = set()
         """Forwarded while the store did not answer: it cannot know of them."""
         self.first: dict[bytes, Done] = {}
@@ -89,6 +91,8 @@ class Oracle:
                     self._must(not self.kept(name), "AtMostOneEffect", f"{name} is on its way")
                 if isinstance(record, Held) and record.barrier and self.kept(name):
                     self._must(record.sent, "Barrier", f"{name} was forwarded and not announced")
+                continue
+            if attempt in self.stalled and attempt not in self.trouble:
                 continue
             known = attempt in self.trouble or not self.kept(name)
             self._must(known, "OneLiveOwner", f"attempt {attempt} forwards {name} over {record}")

@@ -29,12 +29,16 @@ class Scenario:
     tells: bool
     names_offenders: bool
     proxies: int
+    within: float
+    """Seconds within which the clients begin."""
     batches: tuple[tuple[tuple[str, str], ...], ...]
     """One a client: (key, value) of each item."""
     tenants: tuple[str, ...]
     """One a client."""
     crashes: tuple[int, ...]
     """At which steps of the loop a proxy is killed."""
+    pauses: tuple[tuple[int, float], ...]
+    """At which steps a proxy stands still, and for how many seconds."""
     failovers: tuple[tuple[float, int], ...]
     """When a replica takes over, and how many writes it had not seen."""
     outages: tuple[tuple[float, float], ...]
@@ -68,11 +72,13 @@ def draw(seed: int) -> Scenario:
         tells=tells,
         names_offenders=rule.upstream.offenders is not None,
         proxies=rng.choice((2, 2, 3)),
+        within=0.0 if calm else rng.choice((0.0, 0.05, 2.0)),
         **_clients(rng),
         crashes=() if calm else _steps(rng),
+        pauses=() if calm or rng.random() < 0.7 else _pauses(rng),
         failovers=() if calm or rng.random() < 0.8 else ((rng.random() * 4, rng.randint(1, 6)),),
         outages=() if calm else _outages(rng),
-        store=StoreFaults() if calm else _store_faults(rng),
+        store=StoreFaults(split=0.7) if calm else _store_faults(rng),
         service=ServiceFaults(latency=0.01) if calm else _service_faults(rng),
         impatient=0.0 if calm or rng.random() < 0.6 else rng.random() * 0.3,
     )
@@ -161,6 +167,11 @@ def _steps(rng: random.Random) -> tuple[int, ...]:
     if rng.random() < 0.4:
         return ()
     return tuple(sorted(rng.randint(5, 900) for _ in range(rng.choice((1, 1, 2, 3)))))
+
+
+def _pauses(rng: random.Random) -> tuple[tuple[int, float], ...]:
+    """Mostly longer than a lease. With LATE they stay below lease and SETTLES_WITHIN together."""
+    return tuple((rng.randint(5, 300), 0.5 + rng.random() * 3.5) for _ in range(rng.choice((1, 2))))
 
 
 def _outages(rng: random.Random) -> tuple[tuple[float, float], ...]:

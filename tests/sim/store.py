@@ -58,16 +58,15 @@ class Real:
 
 @dataclass(frozen=True, slots=True)
 class StoreFaults:
-    """Chances, one a call. ``slow``: longer than any caller waits."""
+    """Chances, one a call. ``slow``: longer than any caller waits. ``split``: the keys are on
+    two shards, which execute their parts at different times."""
 
     latency: float = 0.002
+    split: float = 0.3
     refused: float = 0.0
     reply_lost: float = 0.0
     slow: float = 0.0
     shard_silent: float = 0.0
-
-
-CALM: Final = StoreFaults()
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +172,7 @@ class SimStore:
         rng, faults = self._rng, self.faults
         reply: asyncio.Future[list[Any]] = self._loop.create_future()
         answers: list[Any] = [None] * count
-        groups = _groups(rng, count)
+        groups = _groups(rng, count, faults.split)
         left = len(groups)
         silent = len(groups) > 1 and rng.random() < faults.shard_silent
 
@@ -259,9 +258,9 @@ def is_held_by(record: Record | None, tokens: set[bytes], now: int) -> bool:
     return isinstance(record, Held) and record.token in tokens and now < record.deadline
 
 
-def _groups(rng: random.Random, count: int) -> list[list[int]]:
+def _groups(rng: random.Random, count: int, split: float) -> list[list[int]]:
     """The keys of one call by the shard that they are on."""
-    if count < 2 or rng.random() < 0.7:
+    if count < 2 or rng.random() >= split:
         return [list(range(count))]
     groups: tuple[list[int], list[int]] = ([], [])
     for position in range(count):

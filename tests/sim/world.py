@@ -11,7 +11,8 @@ import contextvars
 import itertools
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -46,6 +47,8 @@ class Proxy:
     name: str
     flow: Flow
     death: asyncio.Future[None]
+    attempts: set[int] = field(default_factory=set)
+    """Those that are under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +140,14 @@ class World:
         proxy.death.set_result(None)
         self.loop.call_later(0.2 + self.rng.random() * 2, self.start_proxy)
 
+    def pause_one(self, seconds: float) -> None:
+        if not self.proxies:
+            return
+        proxy = self.proxies[int(self.rng.random() * len(self.proxies))]
+        self.note("stands still", proxy.name, seconds)
+        self.oracle.stalled |= proxy.attempts
+        self.loop.pause(proxy.name, seconds)
+
     # ---- clients -------------------------------------------------------------------------------
 
     async def client(self, number: int) -> None:
@@ -144,7 +155,7 @@ class World:
         scenario, rng = self.scenario, self.rng
         tenant, wanted = scenario.tenants[number], list(scenario.batches[number])
         whole = rng.random() < 0.5
-        await asyncio.sleep(rng.random() * rng.choice((0.0, 0.05, 2.0)))
+        await asyncio.sleep(rng.random() * scenario.within)
         pause = 0.1
         for _ in range(60):
             told = await self.send(tenant, wanted, patient=rng.random() >= scenario.impatient)
@@ -182,6 +193,9 @@ class World:
         exchange = self._exchange(tenant, wanted, attempt)
         began = self.loop.time()
         server = self.loop.create_task(proxy.flow.handle(exchange), context=context)
+        proxy.attempts.add(attempt)
+        if self.loop.stands_still(proxy.name):
+            self.oracle.stalled.add(attempt)
         limit = 60.0 if patient else self.rng.random() * 3
         await asyncio.wait({server, proxy.death}, timeout=limit, return_when="FIRST_COMPLETED")
         if not server.done():
@@ -191,8 +205,13 @@ class World:
                 if patient:
                     raise ViolationError(f"NoAnswer: attempt {attempt} within {limit} s")
             return None
-        if self.loop.time() - began > self.scenario.rule.deadline + 0.001:
-            raise ViolationError(f"Deadline: attempt {attempt} after {self.loop.time() - began} s")
+        took = self.loop.time() - began
+        if took > self.scenario.rule.deadline + 0.001 and attempt not in self.oracle.stalled:
+            raise ViolationError(f"Deadline: attempt {attempt} after {took} s")
+        if took >= self.scenario.rule.deadline:
+            self.oracle.trouble.add(attempt)  # answered before the store had its say
+        if self.scenario.calm and took > self.scenario.rule.wait:
+            raise ViolationError(f"NobodyWaitsHolding: attempt {attempt} took {took} s")
         try:
             answer = server.result()
         except Problem as problem:
@@ -234,6 +253,8 @@ class World:
             self.start_proxy()
         for step in scenario.crashes:
             loop.at_step[step] = self.kill_one
+        for step, seconds in scenario.pauses:
+            loop.at_step[step] = partial(self.pause_one, seconds)
         for when, writes in scenario.failovers:
             loop.call_later(when, self._fail_over, writes)
         for start, end in scenario.outages:
@@ -312,10 +333,15 @@ def read_answer(answer: Answer, attempt: int, tenant: str, wanted: Sequence[Item
 
 
 def _refused(answer: Answer, attempt: int, name: tuple[str, str], value: str) -> Told:
-    codes = {422: Code.UPSTREAM_REJECTED, 401: Code.UPSTREAM_REFUSED}
-    code = codes.get(answer.status, Code.UPSTREAM_UNAVAILABLE)
-    if answer.status not in (401, 422, 429, 503):
+    codes = {
+        401: Code.UPSTREAM_REFUSED,
+        422: Code.UPSTREAM_REJECTED,
+        429: Code.UPSTREAM_UNAVAILABLE,
+        503: Code.UPSTREAM_UNAVAILABLE,
+    }
+    if answer.status not in codes:
         raise ViolationError(f"OwnAnswer: {answer}")
+    code = codes[answer.status]
     return Told(attempt, name, value, code, answer.status != 422, b"", b"", False, None)
 
 

@@ -1,0 +1,215 @@
+"""The mutants of ``tests/model``, planted in the real code: each a small wrong substitute.
+
+Most are the transition table with one mistake, in the place of the real one; ``hold and wait`` is
+the driver with one. The names are the model's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from msgspec.structs import replace
+
+from proxy.core.record import (
+    Applied,
+    Claim,
+    ClaimReply,
+    Commit,
+    Done,
+    Doubt,
+    Extend,
+    Held,
+    Lost,
+    MarkDoubt,
+    Record,
+    Release,
+    Sent,
+    Settlement,
+    SettleReply,
+    Terms,
+    Won,
+)
+from proxy.flow import Flow
+from proxy.run import Round, Run
+from tests.sim.store import Real, Transitions
+
+Claimed = tuple[Record | None, ClaimReply, int]
+Settled = tuple[Record | None, SettleReply, int]
+_real: Final = Real()
+
+
+class Base:
+    """The real table, for a mutant to differ from in one place."""
+
+    def claim(
+        self, record: Record | None, call: Claim, token: bytes, terms: Terms, now: int
+    ) -> Claimed:
+        return _real.claim(record, call, token, terms, now)
+
+    def settle(
+        self, record: Record | None, step: Settlement, token: bytes, terms: Terms, now: int
+    ) -> Settled:
+        return _real.settle(record, step, token, terms, now)
+
+
+class ExpiryAsLease(Base):
+    def claim(
+        self, record: Record | None, call: Claim, token: bytes, terms: Terms, now: int
+    ) -> Claimed:
+        after, reply, ttl = super().claim(record, call, token, terms, now)
+        return after, reply, min(ttl, terms.lease) if isinstance(after, Held) else ttl
+
+    def settle(
+        self, record: Record | None, step: Settlement, token: bytes, terms: Terms, now: int
+    ) -> Settled:
+        after, reply, ttl = super().settle(record, step, token, terms, now)
+        return after, reply, min(ttl, terms.lease) if isinstance(after, Held) else ttl
+
+
+class ReleaseOnUnknown(Base):
+    def settle(
+        self, record: Record | None, step: Settlement, token: bytes, terms: Terms, now: int
+    ) -> Settled:
+        if isinstance(step, MarkDoubt):
+            step = Release()
+        return super().settle(record, step, token, terms, now)
+
+
+class ReleaseOfASuspect(Base):
+    def settle(
+        self, record: Record | None, step: Settlement, token: bytes, terms: Terms, now: int
+    ) -> Settled:
+        if isinstance(step, Release) and isinstance(record, Held) and record.token == token:
+            return None, Applied(), terms.retention
+        return super().settle(record, step, token, terms, now)
+
+
+class NoOwnerCheck(Base):
+    def settle(
+        self, record: Record | None, step: Settlement, token: bytes, terms: Terms, now: int
+    ) -> Settled:
+        if isinstance(record, Held) and isinstance(step, Sent | Extend | Release | MarkDoubt):
+            token = record.token
+        return super().settle(record, step, token, terms, now)
+
+
+class CommitOnlyByOwner(Base):
+    def settle(
+        self, record: Record | None, step: Settlement, token: bytes, terms: Terms, now: int
+    ) -> Settled:
+        if isinstance(step, Commit) and isinstance(record, Held) and record.token != token:
+            return record, Lost(), 0
+        return super().settle(record, step, token, terms, now)
+
+
+class TakeoverWithoutDetection(Base):
+    def claim(
+        self, record: Record | None, call: Claim, token: bytes, terms: Terms, now: int
+    ) -> Claimed:
+        if isinstance(record, Held | Doubt):
+            terms = replace(terms, detects_duplicates=True)
+        return super().claim(record, call, token, terms, now)
+
+
+class LookupLicenses(Base):
+    def claim(
+        self, record: Record | None, call: Claim, token: bytes, terms: Terms, now: int
+    ) -> Claimed:
+        after, reply, ttl = super().claim(record, call, token, terms, now)
+        if isinstance(reply, Won):
+            reply = replace(reply, forwardable=True)
+        return after, reply, ttl
+
+
+class UnsentDropsSuspect(Base):
+    def claim(
+        self, record: Record | None, call: Claim, token: bytes, terms: Terms, now: int
+    ) -> Claimed:
+        if isinstance(record, Held) and record.barrier and not record.sent:
+            record = replace(record, suspect=False, doubt_since=0)
+        return super().claim(record, call, token, terms, now)
+
+
+class LateCommitOverwrites(Base):
+    def settle(
+        self, record: Record | None, step: Settlement, token: bytes, terms: Terms, now: int
+    ) -> Settled:
+        if isinstance(step, Commit) and isinstance(record, Done):
+            record = None
+        return super().settle(record, step, token, terms, now)
+
+
+class BarrierIgnored(Base):
+    def settle(
+        self, record: Record | None, step: Settlement, token: bytes, terms: Terms, now: int
+    ) -> Settled:
+        after, reply, ttl = super().settle(record, step, token, terms, now)
+        return after, Applied() if isinstance(step, Sent) else reply, ttl
+
+
+class DoubtOverwritesDone(Base):
+    def settle(
+        self, record: Record | None, step: Settlement, token: bytes, terms: Terms, now: int
+    ) -> Settled:
+        if isinstance(step, MarkDoubt) and isinstance(record, Done):
+            return Doubt(now, 1, step.fingerprint), Applied(), terms.doubt_retention
+        return super().settle(record, step, token, terms, now)
+
+
+class OldDateKept(Base):
+    """A second forward keeps the first one's date."""
+
+    def claim(
+        self, record: Record | None, call: Claim, token: bytes, terms: Terms, now: int
+    ) -> Claimed:
+        if isinstance(record, Held) and record.suspect and record.sent and now >= record.deadline:
+            record = Doubt(record.doubt_since, record.attempt, record.fingerprint)
+        return super().claim(record, call, token, terms, now)
+
+    def settle(
+        self, record: Record | None, step: Settlement, token: bytes, terms: Terms, now: int
+    ) -> Settled:
+        if isinstance(step, MarkDoubt) and isinstance(record, Held) and record.suspect:
+            record = replace(record, sent=False)
+        return super().settle(record, step, token, terms, now)
+
+
+class HoldAndWait(Flow):
+    """Waits for what others hold before it forwards what it holds itself."""
+
+    async def _claim(self, run: Run, rnd: Round, indexes: Sequence[int]) -> dict[int, int]:
+        busy = await super()._claim(run, rnd, indexes)
+        attempt = 0
+        end = run.started + run.rule.wait
+        while busy and asyncio.get_running_loop().time() < end:
+            await self._waiting.turn([run.store_keys[i] or b"" for i in busy], attempt, end)
+            busy = await super()._claim(run, rnd, sorted(busy))
+            attempt += 1
+        return busy
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    name: str
+    table: Transitions | None = None
+    flow_type: type[Flow] = Flow
+
+
+MUTANTS: Final = (
+    Mutant("expiry as lease", ExpiryAsLease()),
+    Mutant("release on unknown", ReleaseOnUnknown()),
+    Mutant("release of a suspect to absent", ReleaseOfASuspect()),
+    Mutant("no owner check", NoOwnerCheck()),
+    Mutant("hold and wait", flow_type=HoldAndWait),
+    Mutant("commit only by owner", CommitOnlyByOwner()),
+    Mutant("takeover without duplicate detection", TakeoverWithoutDetection()),
+    Mutant("a lookup licenses a second forward", LookupLicenses()),
+    Mutant("unsent takeover drops the suspect flag", UnsentDropsSuspect()),
+    Mutant("late commit overwrites", LateCommitOverwrites()),
+    Mutant("forward though the barrier was refused", BarrierIgnored()),
+    Mutant("a doubt overwrites DONE", DoubtOverwritesDone()),
+    Mutant("a second forward keeps the old date", OldDateKept()),
+)

@@ -335,6 +335,14 @@ class SentinelGroup:
         old.kill()
         return self.wait_for_failover(old)
 
+    def step_down(self) -> RedisServer:
+        """A planned failover: the old master becomes a replica and keeps its connections."""
+        old = self.master
+        self._ask(self.ports[0], "FAILOVER")
+        new = self.wait_for_failover(old)
+        eventually(lambda: old.info("role") == "slave", "stepped down")
+        return new
+
     def close(self) -> None:
         for process in self._sentinels:
             process.kill()

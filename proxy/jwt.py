@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,7 +38,10 @@ class _Keys:
     """The verification keys by key id; the id of a key that has none is empty."""
 
     def __init__(self, document: Any) -> None:
-        found = jwt.PyJWKSet.from_dict(document).keys
+        listed = document.get("keys") if isinstance(document, dict) else None
+        if not isinstance(listed, list) or not all(isinstance(key, dict) for key in listed):
+            raise ValueError("not a JWK Set")
+        found = jwt.PyJWKSet(listed).keys
         self._by_id = {key.key_id or "": key for key in found}
 
     def of(self, token: str) -> jwt.PyJWK | None:
@@ -50,12 +54,13 @@ class _Keys:
 class Claims:
     """Verifies tokens as the settings say. ``close`` when done."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._audience = settings.jwt_audience or None
         self._url = settings.jwt_jwks_url
         self._secret = b""
         self._keys: _Keys | None = None
-        self._fetched = self._asked = -_FRESH
+        self._fetched = self._asked = -math.inf
         self._fetching = asyncio.Lock()
         if settings.jwt_secret_file:
             self._secret = read_secret(settings.jwt_secret_file)
@@ -94,12 +99,12 @@ class Claims:
         if not self._url:
             return self._keys.of(token) if self._keys else None
         key = self._keys.of(token) if self._keys else None
-        stale = time.monotonic() - self._fetched > _FRESH
-        if (key is None or stale) and time.monotonic() - self._asked > _REFETCH:
+        stale = self._clock() - self._fetched > _FRESH
+        if (key is None or stale) and self._clock() - self._asked > _REFETCH:
             async with self._fetching:
                 # Whoever waited for the lock finds the work done.
-                if time.monotonic() - self._asked > _REFETCH:
-                    self._asked = time.monotonic()
+                if self._clock() - self._asked > _REFETCH:
+                    self._asked = self._clock()
                     await self._fetch()
             key = self._keys.of(token) if self._keys else None
         return key
@@ -112,7 +117,7 @@ class Claims:
                 reply.raise_for_status()
                 text = await _bounded(reply.content)
             self._keys = _Keys(json.loads(text))
-            self._fetched = time.monotonic()
+            self._fetched = self._clock()
         except (ClientError, TimeoutError, OSError, ValueError, jwt.PyJWTError) as error:
             _LOG.warning("the JWKS could not be fetched", extra={"reason": type(error).__name__})
 

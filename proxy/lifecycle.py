@@ -79,6 +79,8 @@ class Lifecycle:
         """What ``GET /drain`` does: whether nothing was under way, and nothing came for ``quiet``
         seconds, before the wait was over. New requests come for a while after a pod was told to
         end, until every node has heard of it; a moment without one says nothing."""
+        if self._on_drain is not None:
+            self._on_drain()
         self.begin_drain(undo_after)
         loop = asyncio.get_running_loop()
         end = loop.time() + wait

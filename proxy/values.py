@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-_SIZE: Final = re.compile(r"(\d+)(B|KiB|MiB|GiB)?")
+_DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
+_SIZE: Final = re.compile(r"([0-9]+)(B|KiB|MiB|GiB)?")
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES: Final = {None: 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _ALGORITHMS: Final = frozenset(
@@ -69,7 +69,7 @@ def size(text: str) -> int:
 
 
 def count(text: str) -> int:
-    if not re.fullmatch(r"[1-9]\d{0,6}", text):
+    if not re.fullmatch(r"[1-9][0-9]{0,6}", text):
         raise ValueError("must be a whole number, 1 or more")
     return int(text)
 
@@ -79,7 +79,7 @@ def address(text: str) -> Address:
     if text.startswith("unix://"):
         return Address(path=_absolute(text.removeprefix("unix://")))
     host, colon, port = text.rpartition(":")
-    if not colon or not re.fullmatch(r"\d{1,5}", port) or int(port) > 65535:
+    if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
         raise ValueError("an address is HOST:PORT or unix:///path")
     return Address(host=host.removeprefix("[").removesuffix("]") or "0.0.0.0", port=int(port))  # noqa: S104 - every interface is what an empty host means
 

@@ -7,6 +7,7 @@ by ``GET /drain`` tells the parent with SIGUSR1, and it tells them all.
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import signal
@@ -22,6 +23,7 @@ from proxy.serve import Worker
 _LOG: Final = logging.getLogger(__name__)
 _HANDED_ON: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 _PAUSE: Final = 1.0
+_PR_SET_PDEATHSIG: Final = 1
 USAGE: Final = 2
 
 Serve = Callable[[Worker], int]
@@ -56,7 +58,7 @@ class Supervisor:
             code = os.waitstatus_to_exitcode(status)
             if self._stopping or code == USAGE:
                 # What one of them cannot be configured with, none of them can.
-                worst = max(worst, abs(code))
+                worst = max(worst, _judged(code))
                 self._stop()
                 continue
             _LOG.error(
@@ -76,6 +78,7 @@ class Supervisor:
         try:
             for handed in _HANDED_ON:
                 signal.signal(handed, signal.SIG_DFL)
+            _end_with_parent()
             code = self._serve(Worker(number, folder))
         except ConfigError as error:
             _LOG.critical("cannot serve: %s", error)
@@ -96,3 +99,15 @@ class Supervisor:
     def _tell(self, number: signal.Signals) -> None:
         for pid in list(self._workers):
             os.kill(pid, number)
+
+
+def _judged(code: int) -> int:
+    """A worker that our SIGTERM met before it could handle one had nothing under way."""
+    if code == -signal.SIGTERM:
+        return 0
+    return 1 if code < 0 else code
+
+
+def _end_with_parent() -> None:
+    """Workers of a parent that was killed must not serve on, unwatched."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

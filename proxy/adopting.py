@@ -235,11 +235,14 @@ class Adopting:
         fate = run.fates[item]
         if fate is None:
             raise AssertionError("settled an item before it was decided")
-        if isinstance(reply, Stands) and reply.record.token != rnd.token:
+        if isinstance(reply, Stands):
             first = from_record(reply.record)
-            run.fates[item] = (
-                first if first.result is not None else replace(first, result=fate.result)
-            )
+            if reply.record.token == rnd.token:  # it took a template's place, whose time stays
+                run.fates[item] = replace(fate, processed_at=first.processed_at)
+            else:
+                run.fates[item] = (
+                    first if first.result is not None else replace(first, result=fate.result)
+                )
         elif isinstance(reply, Conflict):
             self._observer.commit_conflict(run.rule.name)
             if fate.is_idempotent:

@@ -130,9 +130,7 @@ class Forwarder:
         if not items:
             isolation.undecided()
             return None
-        if (
-            asyncio.get_running_loop().time() >= run.deadline
-        ):  # it passed while the lease was made sure of
+        if _is_late(run):  # the deadline passed while the lease was made sure of
             await self._give_up(run, rnd, isolation.abandon(), _TOO_LATE)
             return None
         delivered = await self._deliver(run, items, step.again)
@@ -159,7 +157,7 @@ class Forwarder:
             if not await self._pace.turn(run.rule.name, isolate.per_second, run.deadline):
                 self._observer.limit("isolation_pace")
                 return "too many isolation calls are under way"
-        return _TOO_LATE if asyncio.get_running_loop().time() >= run.deadline else None
+        return _TOO_LATE if _is_late(run) else None
 
     async def _deliver(self, run: Run, items: Sequence[int], again: bool) -> _Delivered:
         purpose = Purpose.ISOLATION if again else Purpose.BATCH
@@ -263,3 +261,7 @@ class Forwarder:
         run.upstream_decided.update(items)
         run.decide(items, failed(after.code, after.message, retry_after_ms=wait))
         await self._settler.settle(run, rnd, dict.fromkeys(items, Release()))
+
+
+def _is_late(run: Run) -> bool:
+    return asyncio.get_running_loop().time() >= run.deadline

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from proxy.core.record import Commit, Settlement, SettleReply, Terms
-from proxy.core.upstream import Call
+from proxy.core.upstream import Call, Reply
 from proxy.errors import StoreUnavailable
 from proxy.store.memory import MemoryStore
 from tests.fakes.rig import LOOKUP, Rig, items, make_rule
@@ -78,6 +78,30 @@ async def test_a_duplicate_that_cannot_be_looked_up_is_no_rejection_of_the_whole
     sent = await rig.send(items("a", "b"))
     assert sent.status == 504
     assert sent.codes == ["OUTCOME_UNKNOWN", "OUTCOME_UNKNOWN"]
+
+
+@virtual
+async def test_who_takes_a_templates_place_tells_the_time_that_stays() -> None:
+    rule = make_rule(lease="11s", deadline="60s")
+    store, service = shared_store(), Service()
+    one = Rig(rule, service=service, store=store, now_ms=1_700_000_020_000)
+    other = Rig(rule, service=service, store=store, first_token=1 << 40)
+
+    async def works_and_answers_late(call: Call) -> Reply:
+        done = service.work(call)
+        await asyncio.sleep(20)
+        return done
+
+    service.script.append(works_and_answers_late)
+    first = asyncio.ensure_future(one.send(items("a")))
+    await asyncio.sleep(12)
+    adopted = await other.send(items("a"))
+    assert adopted.replays == [True]
+    sent = await first
+    assert sent.replays == [False]
+    assert sent.results[0]["processedAt"] == adopted.results[0]["processedAt"]
+    again = await other.send(items("a"))
+    assert again.results[0] == sent.results[0] | {"isIdempotent": True}
 
 
 @virtual

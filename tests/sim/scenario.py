@@ -45,6 +45,8 @@ class Scenario:
     """When the store is down, from and until."""
     store: StoreFaults
     service: ServiceFaults
+    quiet_at: float
+    """Seconds after which nothing fails any more."""
     impatient: float
     """The chance that a client hangs up early."""
 
@@ -72,14 +74,15 @@ def draw(seed: int) -> Scenario:
         tells=tells,
         names_offenders=rule.upstream.offenders is not None,
         proxies=rng.choice((2, 2, 3)),
-        within=0.0 if calm else rng.choice((0.0, 0.05, 2.0)),
+        within=0.0 if calm else rng.choice((0.0, 0.05, 2.0, 2.0, 6.0)),
         **_clients(rng),
         crashes=() if calm else _steps(rng),
-        pauses=() if calm or rng.random() < 0.7 else _pauses(rng),
+        pauses=() if calm or rng.random() < 0.5 else _pauses(rng),
         failovers=() if calm or rng.random() < 0.8 else ((rng.random() * 4, rng.randint(1, 6)),),
         outages=() if calm else _outages(rng),
         store=StoreFaults(split=0.7) if calm else _store_faults(rng),
         service=ServiceFaults(latency=0.01) if calm else _service_faults(rng),
+        quiet_at=rng.choice((10.0, 15.0, 30.0)),
         impatient=0.0 if calm or rng.random() < 0.6 else rng.random() * 0.3,
     )
 
@@ -137,7 +140,7 @@ def _base(detects: bool, lookup: str, tells: bool, names: bool) -> Rule:
 def _clients(rng: random.Random) -> dict[str, Any]:
     """Few keys and many requests for them, or one large batch for the isolation to work on."""
     pool = rng.choice((1, 1, 2, 2, 3, 4, 10))
-    clients = 2 if pool == 10 else rng.choice((2, 3, 3, 4))
+    clients = 2 if pool == 10 else rng.choice((2, 3, 4, 5, 6))
     batches = tuple(tuple(_batch(rng, pool)) for _ in range(clients))
     one = rng.random() < 0.8
     tenants = tuple("red" if one or rng.random() < 0.6 else "blue" for _ in range(clients))
@@ -171,7 +174,9 @@ def _steps(rng: random.Random) -> tuple[int, ...]:
 
 def _pauses(rng: random.Random) -> tuple[tuple[int, float], ...]:
     """Mostly longer than a lease. With LATE they stay below lease and SETTLES_WITHIN together."""
-    return tuple((rng.randint(5, 300), 0.5 + rng.random() * 3.5) for _ in range(rng.choice((1, 2))))
+    return tuple(
+        (rng.randint(5, 300), 0.5 + rng.random() * 3.5) for _ in range(rng.choice((1, 2, 3)))
+    )
 
 
 def _outages(rng: random.Random) -> tuple[tuple[float, float], ...]:

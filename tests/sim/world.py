@@ -33,8 +33,6 @@ from tests.sim.store import Real, SimStore, StoreFaults, ToldStore, Transitions
 from tests.sim.upstream import ATTEMPT, ServiceFaults, SimService
 
 STORE_TIMEOUT: Final = 0.25
-QUIET_AT: Final = 12.0
-"""Seconds after which nothing fails any more."""
 _ROWS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _LIST: Final = msgspec.json.Decoder(list[msgspec.Raw])
 Item = tuple[str, str]
@@ -260,7 +258,7 @@ class World:
         for start, end in scenario.outages:
             loop.call_later(start, self._down, True)
             loop.call_later(end, self._down, False)
-        loop.call_later(QUIET_AT, self._quiet)
+        loop.call_later(scenario.quiet_at, self._quiet)
         clients = [loop.create_task(self.client(n)) for n in range(len(scenario.batches))]
         await asyncio.gather(*clients)
         await self._settle_down()
@@ -288,7 +286,7 @@ class World:
 
     async def _settle_down(self) -> None:
         """Until nothing fails, every proxy is idle, and no abandoned call is on its way."""
-        rest = QUIET_AT - (self.loop.time() - 1000)
+        rest = self.scenario.quiet_at - (self.loop.time() - 1000)
         await asyncio.sleep(max(rest, 0.0) + self.scenario.service.late + 2.0)
         for proxy in self.proxies:
             if not await proxy.flow.drain(30.0):

@@ -33,6 +33,8 @@ class History:
 
     def take(self, folder: Path) -> None:
         """Read and remove the files; what they end with is the end of a life of this server."""
+        if temporary := list(folder.glob("temp-*")):
+            raise ValueError(f"a file was being made anew: {temporary}")
         files = [(int(m[1]), m[2], f) for f in folder.glob("*.aof") if (m := _FILE.search(f.name))]
         for _, kind, file in sorted(files):
             if kind == "base":

@@ -10,6 +10,7 @@ import asyncio
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 from redis.crc import key_slot
@@ -32,6 +33,7 @@ _WRITES: Final = {
     "aof-disable-auto-gc": "yes",
     "auto-aof-rewrite-percentage": "0",
     "rdbcompression": "no",
+    "repl-diskless-sync-delay": "0",
     "appendfsync": "no",  # a process that dies has handed over what it wrote
     "appendonly": "yes",
 }
@@ -102,13 +104,15 @@ class Stand(ABC):
     def _write_everything(self, server: RedisServer) -> None:
         for name, value in _WRITES.items():
             server.command("CONFIG", "SET", name, value)
-        eventually(lambda: server.info("aof_rewrite_in_progress") == "0", "writing its file")
+        eventually(partial(_writes_in_place, server), "writing its file")
 
     def _history(self, server: RedisServer) -> History:
         return self._histories.setdefault(server.port, History())
 
     def _take(self, server: RedisServer) -> None:
+        """Of a dead server: what it had, and then it has nothing."""
         self._history(server).take(server.folder / "appendonlydir")
+        (server.folder / "dump.rdb").unlink(missing_ok=True)
 
     def _revive(self, server: RedisServer, master: RedisServer | None) -> None:
         """Start a dead server again, as an empty replica of ``master``."""
@@ -117,7 +121,7 @@ class Stand(ABC):
         self._write_everything(server)
         if master is not None:
             server.command("REPLICAOF", "127.0.0.1", master.port)
-        eventually(server.is_in_step, "replicating")
+        eventually(partial(_follows, server), "a replica")
 
 
 class Standalone(Stand):
@@ -211,7 +215,7 @@ class Sentinel(Stand):
             self._revive(old, new)
         else:
             old.resume()
-            eventually(lambda: old.info("role") == "slave" and old.is_in_step(), "a replica")
+            eventually(partial(_follows, old), "a replica")
         self._settled()
 
     async def _order(self) -> None:
@@ -221,7 +225,7 @@ class Sentinel(Stand):
         old = self._group.master
         eventually(lambda: self._ask("FAILOVER") == b"OK", "ordered")
         self._group.wait_for_failover(old)
-        eventually(lambda: old.info("role") == "slave" and old.is_in_step(), "a replica")
+        eventually(partial(_follows, old), "a replica")
         self._settled()
 
     def _ask(self, question: str) -> Any:
@@ -301,7 +305,7 @@ class Cluster(Stand):
         self._healed(old)
 
     def _healed(self, old: RedisServer) -> None:
-        eventually(lambda: old.info("role") == "slave" and old.is_in_step(), "a replica")
+        eventually(partial(_follows, old), "a replica")
         eventually(lambda: all(map(self._cluster._is_ok, self.servers)), "agreed")
 
     def _by_role(self) -> list[tuple[RedisServer, RedisServer]]:
@@ -337,6 +341,16 @@ class Cluster(Stand):
             server.kill()
             self._take(server)
         return [(self._history(master), self._history(other)) for master, other in shards]
+
+
+def _follows(server: RedisServer) -> bool:
+    """A replica that has its master's data, in its file too."""
+    return server.info("role") == "slave" and server.is_in_step() and _writes_in_place(server)
+
+
+def _writes_in_place(server: RedisServer) -> bool:
+    """Its file is whole. While it is made anew, what is written goes to a temporary one."""
+    return not any((server.folder / "appendonlydir").glob("temp-*"))
 
 
 STANDS: Final[dict[str, type[Stand]]] = {

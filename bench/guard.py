@@ -1,0 +1,131 @@
+"""The cost of the pure path against a reference loop, so that it does not creep upwards.
+
+Law: ratios and never times. Both are measured in turn, in one process, and the least of many
+rounds counts, which load on the machine hardly moves. The pure path is what every item meets
+between the sockets: read, fingerprint, key, plan, judge the response, render. The reference does
+the like with the standard library: parse, write sorted, hash.
+
+``python -m bench.guard`` prints the ratios; ``--record`` writes them to ratio.json.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from hashlib import blake2b
+from pathlib import Path
+
+from bench.load import TAIL
+from proxy.core.fate import new
+from proxy.core.keys import KeyMaker
+from proxy.core.plan import make_plan
+from proxy.core.record import Commit
+from rules.load import load_rules
+from rules.model import Batch, Rule, Verdict
+from rules.render import Row, render
+from rules.request import fingerprints, read_batch
+from rules.response import Response, results, verdict
+
+HERE = Path(__file__).resolve().parent
+RECORDED = HERE / "ratio.json"
+ALLOWED = 1.20
+SIZES = (1, 100)
+NOW = 1_700_000_000_000
+
+
+def request_of(size: int) -> bytes:
+    items = ",".join(f'{{"key":"order-{n:06d}{TAIL}' for n in range(size))
+    return f'{{"notifications":[{items}]}}'.encode()
+
+
+def response_of(size: int) -> bytes:
+    each = ",".join(
+        f'{{"id":{17 * 10**18 + n},"key":"order-{n:06d}","status":"SENT","cost":1.0}}'
+        for n in range(size)
+    )
+    return f'{{"results":[{each}],"totalCount":{size}}}'.encode()
+
+
+def pure_path(rule: Rule, keys: KeyMaker, body: bytes, answer: bytes) -> bytes:
+    """All that a batch of new items costs, the store's and the sockets' parts apart."""
+    batch = read_batch(rule, body)
+    assert isinstance(batch, Batch)
+    prints = fingerprints(rule, batch.raws)
+    keyed = [key for key in batch.keys if key is not None]
+    keys.store_keys(rule.name, rule.generation, ("tenant",), keyed)
+    make_plan(batch.keys, batch.problems, prints, forward_missing_key=False)
+    response = Response(200, answer)
+    assert verdict(rule, response) is Verdict.ACCEPTED
+    raws = results(rule, response, batch.keys)
+    assert raws is not None
+    fates = [new(raw, NOW) for raw in raws]
+    _ = [Commit(print_, NOW, raw, False) for print_, raw in zip(prints, raws, strict=True)]
+    return render(rule, answer, [Row(f.result, False, f.processed_at) for f in fates])
+
+
+def reference(body: bytes, answer: bytes) -> bytes:
+    """The like with the standard library."""
+    for item in json.loads(body)["notifications"]:
+        blake2b(json.dumps(item, sort_keys=True).encode(), digest_size=16).digest()
+    document = json.loads(answer)
+    for result in document["results"]:
+        result["isIdempotent"] = False
+    return json.dumps(document).encode()
+
+
+def least(call: Callable[[], object], repeats: int) -> float:
+    started = time.perf_counter()
+    for _ in range(repeats):
+        call()
+    return time.perf_counter() - started
+
+
+def measure(rounds: int = 60) -> dict[str, float]:
+    """The ratio for each size of batch."""
+    rule = load_rules(str(HERE / "rules.yaml")).rules[0]
+    keys, ratios = KeyMaker("idem"), {}
+    for size in SIZES:
+        body, answer = request_of(size), response_of(size)
+        repeats = max(1, 200 // size)
+        ours = theirs = float("inf")
+        for _ in range(rounds):
+            ours = min(ours, least(lambda: pure_path(rule, keys, body, answer), repeats))  # noqa: B023
+            theirs = min(theirs, least(lambda: reference(body, answer), repeats))  # noqa: B023
+        ratios[str(size)] = round(ours / theirs, 3)
+    return ratios
+
+
+def python() -> str:
+    return f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def recorded() -> dict[str, float] | None:
+    """For this Python; None where nothing was recorded for it."""
+    found: dict[str, dict[str, float]] = json.loads(RECORDED.read_text())
+    return found.get(python())
+
+
+def too_dear(measured: dict[str, float], before: dict[str, float]) -> dict[str, str]:
+    """The sizes that got more than a fifth dearer, and by what."""
+    return {
+        size: f"{measured[size]} times the reference, recorded {was}"
+        for size, was in before.items()
+        if measured[size] > was * ALLOWED
+    }
+
+
+def main(words: list[str]) -> int:
+    measured = measure()
+    print(f"Python {python()}: {measured}, recorded: {recorded()}")
+    if words == ["--record"]:
+        every = json.loads(RECORDED.read_text())
+        every[python()] = measured
+        RECORDED.write_text(json.dumps(every, indent=1, sort_keys=True) + "\n")
+        return 0
+    return 1 if too_dear(measured, recorded() or {}) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

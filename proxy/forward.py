@@ -154,7 +154,10 @@ class Forwarder:
                 self._observer.limit("isolation_calls")
                 return f"more than {isolate.max_calls} calls are needed to find the items at fault"
             run.isolation_calls += 1
-            if not await self._pace.turn(run.rule.name, isolate.per_second, run.deadline):
+            run.waiting_watch.start(run.clock())  # a turn is waited for, and is no overhead
+            taken = await self._pace.turn(run.rule.name, isolate.per_second, run.deadline)
+            run.waiting_watch.stop(run.clock())
+            if not taken:
                 self._observer.limit("isolation_pace")
                 return "too many isolation calls are under way"
         return _TOO_LATE if _is_late(run) else None

@@ -106,7 +106,7 @@ class Stage:
             for watch in watches:
                 watch.cancel()
         findings += crowd.heard.nonsense
-        findings += await asyncio.to_thread(self._end_proxies)
+        findings += await asyncio.to_thread(self.end_proxies)
         evidence = await asyncio.to_thread(self._evidence, crowd, fired, final)
         return evidence, director, crowd, findings
 
@@ -135,7 +135,7 @@ class Stage:
         with contextlib.closing(Ledger(self.service.ledger, detects=self.detects)) as ledger:
             return ledger.effects()
 
-    def _end_proxies(self) -> list[str]:
+    def end_proxies(self) -> list[str]:
         """Nothing may be left in them, and they end when they are told to."""
         findings = []
         for slot in self.slots:

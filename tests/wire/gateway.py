@@ -123,10 +123,11 @@ class Client:
 
     async def _chunked(self) -> bytes:
         pieces = []
-        while size := int(await self.reader.readuntil(b"\r\n"), 16):
+        while size := int((await self.reader.readuntil(b"\r\n")).split(b";")[0], 16):
             pieces.append(await self.reader.readexactly(size))
             assert await self.reader.readexactly(2) == b"\r\n"
-        assert await self.reader.readexactly(2) == b"\r\n"
+        while await self.reader.readuntil(b"\r\n") != b"\r\n":
+            pass
         return b"".join(pieces)
 
     async def is_closed(self) -> bool:

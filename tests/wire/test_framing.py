@@ -80,6 +80,7 @@ REFUSED = {
     "lower-case method": b"get /x HTTP/1.1\r\nHost: a\r\n\r\n",
     "space in target": b"GET /x y HTTP/1.1\r\nHost: a\r\n\r\n",
     "no target": b"GET  HTTP/1.1\r\nHost: a\r\n\r\n",
+    "bytes beyond ASCII in the target": b"GET /\xc3\xa9 HTTP/1.1\r\nHost: a\r\n\r\n",
     "fragment": b"GET /x#y HTTP/1.1\r\nHost: a\r\n\r\n",
     "TLS hello": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(40) + b"\r\n\r\n",
     "absolute form of another host": b"GET http://evil/x HTTP/1.1\r\nHost: a\r\n\r\n",

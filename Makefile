@@ -5,43 +5,108 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEV := $(VENV)/.dev-installed
 RUN := $(VENV)/.runtime-installed
+K8S := .venv-k8s
+PIP := install --quiet --disable-pip-version-check
+NEED := sh .ci/need
 
-.PHONY: demo test test-all lint lock redis clean
+SEEDS ?= 10000
+SEED ?= 0
+DURATION ?= 120
+TOPOLOGY ?= all
+MINUTES ?= 30
+ROUNDS ?= 5
+SECONDS ?= 2
+ONLY ?=
+
+.PHONY: help demo redis test test-all test-rest slow lint lock model sim chaos soak bench k8s pod wire browser clean
+
+help: ## what there is
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(RUN): requirements.lock pyproject.toml | $(BIN)/python
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
+	$(BIN)/pip $(PIP) -r requirements.lock
+	$(BIN)/pip $(PIP) --no-deps -e .
 	@touch $@
 
 $(DEV): requirements-dev.lock pyproject.toml | $(BIN)/python
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
+	$(BIN)/pip $(PIP) -r requirements-dev.lock
+	$(BIN)/pip $(PIP) --no-deps -e .
 	@touch $@ $(RUN)
 
 demo: $(RUN) ## the main job, from nothing, side by side in the terminal
 	$(BIN)/idemproxy demo
 
-redis: ## find redis-server, or install it where that can be done
-	@sh .ci/need redis-server redis-server
+redis:
+	@$(NEED) redis-server redis-server
 
-test: $(DEV) redis ## units, stores on a real Redis, simulation, processes
+test: $(DEV) redis ## units, the stores on a real Redis, 2,000 simulated seeds, processes
 	$(BIN)/pytest -n 2 -m "not slow"
 
-test-all: $(DEV) redis
-	$(BIN)/pytest -n 2
+test-all: test test-rest ## everything
 
-lint: $(DEV)
+test-rest: slow model wire k8s pod chaos-short ## what test-all has beyond test
+
+slow: $(DEV) redis browser
+	@$(NEED) promtool prometheus
+	$(BIN)/pytest -n 2 -m slow
+
+browser:
+	@$(NEED) chromium chromium
+	@$(NEED) chromedriver chromium-driver
+
+lint: $(DEV) ## ruff and mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+model: $(DEV) ## the TLA+ model and its mutants, checked with TLC
+	@$(NEED) java default-jre-headless
+	$(BIN)/python tests/model/run.py
+
+sim: $(DEV) ## SEEDS=n [SEED=k]: simulated runs of the real driver
+	$(BIN)/python -m tests.sim --seeds $(SEEDS) --seed $(SEED)
+
+chaos: $(DEV) redis ## DURATION=120 TOPOLOGY=standalone|sentinel|cluster|all: real processes, killed
+	$(BIN)/python -m tests.chaos --duration $(DURATION) --topology $(TOPOLOGY)
+
+chaos-short: $(DEV) redis
+	$(BIN)/python -m tests.chaos --duration 120 --topology standalone
+
+soak: $(DEV) redis ## MINUTES=30: one fault in a hundred, and nothing may creep
+	$(BIN)/python -m tests.chaos.soak --minutes $(MINUTES)
+
+bench: $(DEV) redis ## ROUNDS=5 SECONDS=2 ONLY=: side by side, floors and goals
+	@$(NEED) wrk wrk
+	@$(NEED) nginx nginx
+	@$(NEED) -p libnginx-mod-http-lua
+	@$(NEED) -p lua-cjson
+	$(BIN)/python -m bench --rounds $(ROUNDS) --seconds $(SECONDS) --only "$(ONLY)"
+
+wire: $(DEV) ## framing, slow clients, fuzzing: other people's tools
+	$(BIN)/python -m tests.wire.tools
+
+$(K8S)/.installed: tests/k8s/requirements.txt tests/k8s/package-lock.json
+	$(PYTHON) -m venv $(K8S)
+	$(K8S)/bin/pip $(PIP) -r tests/k8s/requirements.txt
+	cd tests/k8s && npm ci --silent --no-audit --no-fund
+	@touch $@
+
+k8s: $(K8S)/.installed ## the manifests, by every validator there is
+	@$(NEED) promtool prometheus
+	@$(NEED) kubectl kubernetes-client
+	@$(NEED) node nodejs
+	$(K8S)/bin/pytest -c tests/k8s/pytest.ini
+
+pod: $(DEV) ## the image and a real pod, by podman, as root
+	$(BIN)/python -m tests.k8s.pod
+
 lock: $(BIN)/python ## pin again, from pyproject.toml
-	$(BIN)/pip install --quiet pip-tools
-	$(BIN)/pip-compile -q --strip-extras --no-header --no-emit-index-url --no-emit-find-links -o requirements.lock pyproject.toml
-	$(BIN)/pip-compile -q --strip-extras --no-header --no-emit-index-url --no-emit-find-links --pre --extra dev -o requirements-dev.lock pyproject.toml
+	$(BIN)/pip $(PIP) pip-tools
+	$(BIN)/pip-compile -q --strip-extras --no-header --no-emit-index-url --no-emit-find-links --no-emit-options -o requirements.lock pyproject.toml
+	$(BIN)/pip-compile -q --strip-extras --no-header --no-emit-index-url --no-emit-find-links --no-emit-options --pre --extra dev -o requirements-dev.lock pyproject.toml
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(K8S) build dist *.egg-info .mypy_cache .ruff_cache .hypothesis artifacts

@@ -42,7 +42,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         self._serial = itertools.count()
         self._tasks: list[tuple[str, asyncio.Task[Any]]] = []
         self.steps = 0
-        self.at_step: dict[int, Callable[[], None]] = {}
+        self.at_step: dict[int, Callable[[], object]] = {}
         """What happens before the step of this number: any await of anyone can be hit."""
         self.dead: set[str] = set()
         self._paused: dict[str, list[tuple[str, asyncio.Handle]]] = {}

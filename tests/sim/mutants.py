@@ -193,23 +193,29 @@ class HoldAndWait(Flow):
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
+    """``promises``: those that it may be seen to break first."""
+
     name: str
+    promises: tuple[str, ...]
     table: Transitions | None = None
     flow_type: type[Flow] = Flow
 
 
+_ONE_EFFECT: Final = ("AtMostOneEffect", "AbsentMeansNothing", "OneLiveOwner")
+_STAYS: Final = ("FirstAnswerStays", "DoneIsFinal", "SuccessIsRecorded")
+
 MUTANTS: Final = (
-    Mutant("expiry as lease", ExpiryAsLease()),
-    Mutant("release on unknown", ReleaseOnUnknown()),
-    Mutant("release of a suspect to absent", ReleaseOfASuspect()),
-    Mutant("no owner check", NoOwnerCheck()),
-    Mutant("hold and wait", flow_type=HoldAndWait),
-    Mutant("commit only by owner", CommitOnlyByOwner()),
-    Mutant("takeover without duplicate detection", TakeoverWithoutDetection()),
-    Mutant("a lookup licenses a second forward", LookupLicenses()),
-    Mutant("unsent takeover drops the suspect flag", UnsentDropsSuspect()),
-    Mutant("late commit overwrites", LateCommitOverwrites()),
-    Mutant("forward though the barrier was refused", BarrierIgnored()),
-    Mutant("a doubt overwrites DONE", DoubtOverwritesDone()),
-    Mutant("a second forward keeps the old date", OldDateKept()),
+    Mutant("expiry as lease", _ONE_EFFECT, ExpiryAsLease()),
+    Mutant("release on unknown", _ONE_EFFECT, ReleaseOnUnknown()),
+    Mutant("release of a suspect to absent", _ONE_EFFECT, ReleaseOfASuspect()),
+    Mutant("no owner check", _ONE_EFFECT, NoOwnerCheck()),
+    Mutant("hold and wait", ("NobodyWaitsHolding",), flow_type=HoldAndWait),
+    Mutant("commit only by owner", _STAYS, CommitOnlyByOwner()),
+    Mutant("takeover without duplicate detection", _ONE_EFFECT, TakeoverWithoutDetection()),
+    Mutant("a lookup licenses a second forward", _ONE_EFFECT, LookupLicenses()),
+    Mutant("unsent takeover drops the suspect flag", _ONE_EFFECT, UnsentDropsSuspect()),
+    Mutant("late commit overwrites", _STAYS, LateCommitOverwrites()),
+    Mutant("forward though the barrier was refused", _ONE_EFFECT, BarrierIgnored()),
+    Mutant("a doubt overwrites DONE", _STAYS, DoubtOverwritesDone()),
+    Mutant("a second forward keeps the old date", _ONE_EFFECT, OldDateKept()),
 )

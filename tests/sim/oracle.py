@@ -23,7 +23,11 @@ NOT_SAID: Final = frozenset({Code.OUTCOME_UNKNOWN})
 
 
 class ViolationError(AssertionError):
-    """A promise is broken."""
+    """A promise is broken: the first word says which."""
+
+    @property
+    def promise(self) -> str:
+        return str(self).partition(":")[0]
 
 
 @dataclass(frozen=True, slots=True)

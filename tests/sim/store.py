@@ -153,7 +153,7 @@ class SimStore:
             return None
         return record
 
-    def keys(self) -> list[bytes]:
+    def all_keys(self) -> list[bytes]:
         return list(self._records)
 
     def fail_over(self, writes: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import hashlib
 import itertools
 import random
 from collections.abc import Sequence
@@ -45,8 +46,8 @@ class Proxy:
     name: str
     flow: Flow
     death: asyncio.Future[None]
-    attempts: set[int] = field(default_factory=set)
-    """Those that are under way."""
+    attempts: list[int] = field(default_factory=list)
+    """The requests that it was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,8 @@ class Seen:
     effects: int
     answers: int
     seconds: float
-    digest: int
+    digest: str
+    """Of the whole history."""
 
 
 class World:
@@ -143,7 +145,7 @@ class World:
             return
         proxy = self.proxies[int(self.rng.random() * len(self.proxies))]
         self.note("stands still", proxy.name, seconds)
-        self.oracle.stalled |= proxy.attempts
+        self.oracle.stalled.update(proxy.attempts)
         self.loop.pause(proxy.name, seconds)
 
     # ---- clients -------------------------------------------------------------------------------
@@ -174,13 +176,8 @@ class World:
             is_definite(t) or t.code == Code.OUTCOME_UNKNOWN for t in told
         )
 
-    async def send(
-        self, tenant: str, wanted: Sequence[Item], *, patient: bool = True
-    ) -> list[Told] | None:
-        """One request to some proxy. None: no answer, or one that says nothing of the items."""
-        if not self.proxies:
-            return None
-        proxy = self.proxies[int(self.rng.random() * len(self.proxies))]
+    def serve(self, proxy: Proxy, tenant: str, wanted: Sequence[Item]) -> asyncio.Task[Answer]:
+        """``proxy`` handles a request, in a task of its own process."""
         attempt = next(self._attempts)
         self.note("request", attempt, proxy.name, tenant, wanted)
         for key, _ in wanted:
@@ -188,14 +185,25 @@ class World:
         context = contextvars.Context()
         context.run(PROCESS.set, proxy.name)
         context.run(ATTEMPT.set, attempt)
-        exchange = self._exchange(tenant, wanted, attempt)
-        began = self.loop.time()
-        server = self.loop.create_task(proxy.flow.handle(exchange), context=context)
-        proxy.attempts.add(attempt)
+        proxy.attempts.append(attempt)
         if self.loop.stands_still(proxy.name):
             self.oracle.stalled.add(attempt)
+        exchange = self._exchange(tenant, wanted, attempt)
+        return self.loop.create_task(proxy.flow.handle(exchange), context=context)
+
+    async def send(
+        self, tenant: str, wanted: Sequence[Item], *, patient: bool = True
+    ) -> list[Told] | None:
+        """One request to some proxy. None: no answer, or one that says nothing of the items."""
+        if not self.proxies:
+            return None
+        proxy = self.proxies[int(self.rng.random() * len(self.proxies))]
+        began = self.loop.time()
+        server = self.serve(proxy, tenant, wanted)
+        attempt = proxy.attempts[-1]
         limit = 60.0 if patient else self.rng.random() * 3
-        await asyncio.wait({server, proxy.death}, timeout=limit, return_when="FIRST_COMPLETED")
+        either: set[asyncio.Future[Any]] = {server, proxy.death}
+        await asyncio.wait(either, timeout=limit, return_when="FIRST_COMPLETED")
         if not server.done():
             if not proxy.death.done():
                 self.note("hangs up", attempt)
@@ -258,7 +266,7 @@ class World:
         for start, end in scenario.outages:
             loop.call_later(start, self._down, True)
             loop.call_later(end, self._down, False)
-        loop.call_later(scenario.quiet_at, self._quiet)
+        loop.call_later(scenario.quiet_at, self.quiet)
         clients = [loop.create_task(self.client(n)) for n in range(len(scenario.batches))]
         await asyncio.gather(*clients)
         await self._settle_down()
@@ -277,7 +285,7 @@ class World:
         self.note("store down" if down else "store up")
         self.store.down = down
 
-    def _quiet(self) -> None:
+    def quiet(self) -> None:
         self.note("quiet")
         self.store.faults = StoreFaults()
         self.store.down = False
@@ -389,13 +397,14 @@ def run(
         effects=sum(len(e) for e in world.service.ledger.values()),
         answers=len(world.oracle.told),
         seconds=world.loop.time() - 1000,
-        digest=hash(tuple(map(repr, world.history))),
+        digest=hashlib.blake2b(repr(world.history).encode(), digest_size=8).hexdigest(),
     )
 
 
 def explain(seed: int, world: World, error: Exception) -> str:
     """The seed, what broke, and all that happened."""
-    lines = [f"seed {seed}: {error!r}", repr(world.scenario)]
+    what = str(error) if isinstance(error, ViolationError) else f"Raised: {error!r}"
+    lines = [f"{what}\nseed {seed}: {world.scenario}"]
     lines += ["  ".join(map(str, entry)) for entry in world.history]
-    lines.append(f"seed {seed}: {error!r}")
+    lines.append(f"seed {seed}: {what}")
     return "\n".join(lines)

@@ -18,7 +18,7 @@ def test_the_pure_path_is_as_cheap_as_it_was() -> None:
         pytest.skip(f"nothing recorded for Python {guard.python()}: python -m bench.guard --record")
     dear: dict[str, str] = {}
     for _ in range(TRIES):
-        dear = guard.too_dear(guard.measure(rounds=30), before)
+        dear = guard.too_dear(guard.measure(rounds=300), before)
         if not dear:
             return
     pytest.fail(f"dearer than recorded in bench/ratio.json: {dear}")

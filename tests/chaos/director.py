@@ -41,10 +41,10 @@ class Director:
 
     async def run(self, until: float) -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._play(self._processes(), until))
-            group.create_task(self._play(self._stores(), until))
+            group.create_task(self._play(self._processes(), 0.5, until))
+            group.create_task(self._play(self._stores(), 1.5, until))
 
-    async def _play(self, plays: dict[str, Play], until: float) -> None:
+    async def _play(self, plays: dict[str, Play], pause: float, until: float) -> None:
         loop = asyncio.get_running_loop()
         deck: list[str] = []
         while loop.time() < until:
@@ -54,7 +54,7 @@ class Director:
             name = deck.pop()
             if await plays[name]():
                 self.injected[name] += 1
-            await asyncio.sleep(self._rng.uniform(0.1, 0.6))
+            await asyncio.sleep(self._rng.uniform(0.1, pause))
 
     # ---- the decks -----------------------------------------------------------------------------
 

@@ -127,6 +127,7 @@ async def slow_reader(port: int, size: int) -> None:
     await take(reader, size // 10)
     await asyncio.sleep(1)
     writer.transport.abort()
+    await asyncio.sleep(0.1)  # the loop has to come to it before this process waits for another
 
 
 # ---- measuring --------------------------------------------------------------------------------

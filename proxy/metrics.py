@@ -301,7 +301,11 @@ class Metrics(Observer):
     def totals(self, name: str, label: str) -> Mapping[str, Mapping[str, int]]:
         """A counter's values, rule by rule, by ``label``: ``totals("items_total", "outcome")``."""
         found: dict[str, dict[str, int]] = {}
-        for metric in self._collecting().collect():
+        if self._folder is None:
+            collected = self._families[name].collect()
+        else:
+            collected = self._collecting().collect()
+        for metric in collected:
             for sample in metric.samples:
                 if sample.name == PREFIX + name:
                     row = found.setdefault(sample.labels["rule"], {})

@@ -16,7 +16,7 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from proxy import __version__
 from proxy.core.record import Claim, ClaimReply, Record, Settlement, SettleReply, Terms
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Span, Tracer
 
+    from proxy.app import Driver
+
 _Attributes = dict[str, str | int]
 _LOG: Final = logging.getLogger(__name__)
 ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
@@ -40,11 +42,6 @@ _NAMES: Final = {
     Purpose.ISOLATION: "isolate",
     Purpose.LOOKUP: "lookup",
 }
-
-
-class Driver(Protocol):
-    async def handle(self, exchange: Exchange) -> Answer:
-        """As ``proxy.flow.Flow``."""
 
 
 class Tracing:

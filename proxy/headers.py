@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Final
 
@@ -86,6 +87,7 @@ def end_to_end(headers: Headers) -> Headers:
     return without(headers, HOP_BY_HOP | listed(headers, "connection"))
 
 
+@lru_cache(maxsize=4096)
 def is_trusted(peer: str, networks: Networks) -> bool:
     """Whether ``peer`` (an address; empty for a unix socket, which only this pod can reach)."""
     if not peer:

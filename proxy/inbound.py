@@ -17,6 +17,7 @@ from proxy.edge.body import ClientBody
 from proxy.edge.server import EdgeRequest
 from proxy.errors import Problem
 from proxy.headers import (
+    HOP_BY_HOP,
     check_connection,
     end_to_end,
     first,
@@ -32,6 +33,7 @@ from proxy.headers import (
 from proxy.settings import Settings
 
 _ABSOLUTE: Final = re.compile(r"https?://([^/?#]*)([^#]*)", re.IGNORECASE)
+_NOT_ONWARD: Final = HOP_BY_HOP | {"expect", "max-forwards"}
 _BAD_IN_TARGET: Final = re.compile(r"[\x00-\x20\x7f#]")
 
 
@@ -65,14 +67,20 @@ def arrive(
 ) -> Inbound:
     """Read and judge the head. Raises Problem."""
     headers = from_raw(request.raw_headers)
-    _check_version(request, headers)
-    check_connection(headers, scope_headers)
+    # Most requests have none of what is looked for below; one set spares most of the looking.
+    names = {name.lower() for name, _ in headers}
+    _check_version(request, headers, names)
+    if "connection" in names:
+        check_connection(headers, scope_headers)
     target = _target(request, headers)
-    _check_expectation(headers)
+    if "expect" in names:
+        _check_expectation(headers)
     peer = _peer(request)
     trusted = is_trusted(peer, settings.trusted_peers)
-    onward = without(end_to_end(headers), {"expect"})
-    onward = _one_hop_less(request.method, onward)
+    onward = headers
+    if not names.isdisjoint(_NOT_ONWARD):
+        onward = without(end_to_end(headers), {"expect"})
+        onward = _one_hop_less(request.method, onward)
     identity, onward = request_id(onward, os.urandom(16).hex())
     return Inbound(
         request=request,
@@ -82,16 +90,16 @@ def arrive(
         onward=forwarded(onward, peer, trusted=trusted),
         body=body,
         request_id=identity,
-        trace_id=trace_id(headers),
+        trace_id=trace_id(headers) if "traceparent" in names else "",
         trusted=trusted,
-        upgrade=_upgrade(headers),
+        upgrade=_upgrade(headers) if "upgrade" in names else "",
     )
 
 
-def _check_version(request: EdgeRequest, headers: Headers) -> None:
+def _check_version(request: EdgeRequest, headers: Headers, names: Collection[str]) -> None:
     if request.spoken not in {(1, 0), (1, 1)}:
         raise Problem(400, "bad-version", "the request names another version")
-    if request.spoken == (1, 0) and values(headers, "transfer-encoding"):
+    if request.spoken == (1, 0) and "transfer-encoding" in names:
         # RFC 9112 section 6.1: such a message's framing is faulty, and a smuggler's tool.
         raise Problem(400, "bad-request", "Transfer-Encoding in HTTP/1.0")
     if len(values(headers, "host")) > 1:

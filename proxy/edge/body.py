@@ -111,14 +111,17 @@ class ClientBody:
             self._must_continue = False
             if self._request.transport is not None and self._request.version >= (1, 1):
                 self._request.transport.write(_CONTINUE)
+        content = self._request.content
         try:
-            async with asyncio.timeout(self._timeout):
-                chunk = await self._request.content.readany()
+            # What came with the head is there already: no timer is needed for it.
+            chunk = content.read_nowait()
+            if not chunk and not content.at_eof():
+                async with asyncio.timeout(self._timeout):
+                    chunk = await content.readany()
         except TimeoutError:
             self._observer.limit("body_timeout")
             raise Problem(408, "body-timeout", "no byte came in time") from None
         except RequestPayloadError as error:
             raise Problem(400, "bad-body", "the body is badly framed") from error
-        if not chunk:
-            self._ended = True
+        self._ended = not chunk or content.at_eof()
         return chunk

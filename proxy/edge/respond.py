@@ -8,18 +8,28 @@ it is known, else chunks for HTTP/1.1, else the end of the connection.
 from __future__ import annotations
 
 import asyncio
+import time
 from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
 
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_writer import StreamWriter
 from aiohttp.web import BaseRequest, StreamResponse
 
 from proxy.core.upstream import Headers
 from proxy.headers import FRAMING, first, without
 
+_BEHIND: Final = 64 * 1024
+"""Bytes that may wait to be sent before the writer waits too: what aiohttp itself allows."""
 _BODYLESS: Final = frozenset({204, 304})
 _PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
+
+
+@lru_cache(maxsize=2)
+def _date_line(second: int) -> str:
+    return f"Date: {formatdate(second, usegmt=True)}"
 
 
 class WireResponse(StreamResponse):
@@ -113,7 +123,7 @@ class WireResponse(StreamResponse):
         headers = without(self._lines, FRAMING)
         lines.extend(f"{name}: {value}" for name, value in headers)
         if status >= 200 and first(headers, "date") is None:
-            lines.append(f"Date: {formatdate(usegmt=True)}")
+            lines.append(_date_line(int(time.time())))
         if chunked:
             lines.append("Transfer-Encoding: chunked")
         elif self._declared is not None and status >= 200 and status != 204:
@@ -123,9 +133,16 @@ class WireResponse(StreamResponse):
         return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
     async def _send(self, writer: AbstractStreamWriter, data: bytes) -> None:
+        """Write, and wait where the client is behind with reading; it seldom is."""
+        if not isinstance(writer, StreamWriter):
+            raise TypeError("aiohttp's own writer is expected")
+        await writer.write(data, drain=False)
+        transport = writer.transport
+        if transport is None or transport.get_write_buffer_size() <= _BEHIND:
+            return
         try:
             async with asyncio.timeout(self._send_timeout):
-                await writer.write(data)
+                await writer.drain()
         except TimeoutError:
             if self._request is not None and self._request.transport is not None:
                 self._request.transport.abort()

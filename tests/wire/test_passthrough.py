@@ -171,7 +171,9 @@ async def test_head_has_the_headers_and_never_a_body() -> None:
 
 
 @pytest.mark.parametrize(
-    ("coding", "body"), [("gzip", gzip.compress(b"x" * 99)), ("br", brotli.compress(b"x" * 99))]
+    ("coding", "body"),
+    [("gzip", gzip.compress(b"x" * 99)), ("br", brotli.compress(b"x" * 99))],
+    ids=["gzip", "br"],
 )
 async def test_content_codings_are_not_touched(coding: str, body: bytes) -> None:
     line = f"Content-Encoding: {coding}"

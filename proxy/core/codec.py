@@ -13,6 +13,7 @@ for everybody and never overwritten. ``proxy/store/record.lua`` reads the same b
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from typing import Final
 
@@ -50,6 +51,10 @@ _FLAGS: Final = {
 }
 _HEAD: Final = 2 + TOKEN_BYTES + 2 + 6
 _DONE_HEAD: Final = 2 + TOKEN_BYTES + 6
+_DONE_FIELDS: Final = struct.Struct(">2x12sHI")
+_USUAL: Final = bytes((VERSION, DONE | FINGERPRINT))
+_USUAL_FIELDS: Final = struct.Struct(">2x12sHI16s")
+_USUAL_HEAD: Final = _DONE_HEAD + FINGERPRINT_BYTES
 _FOREIGN: Final = Foreign()
 
 
@@ -69,26 +74,33 @@ def encode(record: Held | Doubt | Done) -> bytes:
 
 
 def encode_commits(steps: Sequence[Commit | Done], token: bytes) -> list[bytes]:
-    """The ``Done`` records that these commits make. A delivery's commits share their first 20
-    bytes, which are made once."""
+    """The ``Done`` records that these commits make. A delivery's commits mostly share their first
+    20 bytes, which are then made once."""
     values = []
     known: tuple[int, int] | None = None
     head = b""
     for step in steps:
         fingerprint, result = step.fingerprint, step.result
-        flags = DONE | TEMPLATE * step.template | SEALED * step.sealed
-        if fingerprint is not None:
-            flags |= FINGERPRINT
+        flags = DONE | FINGERPRINT
+        if step.template or step.sealed:
+            flags |= TEMPLATE * step.template | SEALED * step.sealed
+        if fingerprint is None:
+            flags ^= FINGERPRINT
+            fingerprint = b""
         if result is None:
             flags |= NO_RESULT
+            result = b""
         if known != (flags, step.processed_at):
             known = (flags, step.processed_at)
             head = bytes((VERSION, flags)) + token + step.processed_at.to_bytes(6, "big")
-        values.append(b"".join((head, fingerprint or b"", result or b"")))
+        values.append(head + fingerprint + result)
     return values
 
 
 def decode(value: bytes) -> Record:
+    if value[:2] == _USUAL and len(value) >= _USUAL_HEAD:  # what nearly every replay reads
+        token, high, low, fingerprint = _USUAL_FIELDS.unpack_from(value)
+        return Done(token, high << 32 | low, fingerprint, value[_USUAL_HEAD:])
     if len(value) < 2 or value[0] != VERSION:
         return _FOREIGN
     flags = value[1]
@@ -106,13 +118,14 @@ def _done(value: bytes, flags: int) -> Done | Foreign:
     end = _DONE_HEAD + (FINGERPRINT_BYTES if flags & FINGERPRINT else 0)
     if len(value) < end or (flags & NO_RESULT and len(value) > end):
         return _FOREIGN
+    token, high, low = _DONE_FIELDS.unpack_from(value)
     return Done(
-        value[2 : 2 + TOKEN_BYTES],
-        int.from_bytes(value[2 + TOKEN_BYTES : _DONE_HEAD], "big"),
+        token,
+        high << 32 | low,
         value[_DONE_HEAD:end] or None,
         None if flags & NO_RESULT else value[end:],
-        bool(flags & TEMPLATE),
-        bool(flags & SEALED),
+        flags & TEMPLATE != 0,
+        flags & SEALED != 0,
     )
 
 

@@ -95,7 +95,9 @@ def pack_settles(
     tail = _settle_terms(terms)
     groups: list[bytes] = []
     values: list[bytes] = []
-    for (kind, flag), run in itertools.groupby(steps, _run):
+    same = set(map(type, steps)) == {Commit}  # the usual delivery needs no look at each step
+    runs = [((_KINDS[Commit], False), steps)] if same else itertools.groupby(steps, _run)
+    for (kind, flag), run in runs:
         members = list(run)
         groups += (_SETTLE_GROUP.pack(len(members), kind, flag, token), tail)
         if kind == _KINDS[Commit]:
@@ -119,11 +121,14 @@ Replies = Sequence[bytes | StoreUnavailable]
 
 
 def read_claims(replies: Replies) -> list[ClaimReply | StoreUnavailable]:
-    known = _CLAIM_REPLIES.get
-    return [known(reply) or _read_claim(reply) for reply in replies]
+    # Looked up by length first: hashing a long record costs more than reading it.
+    return [
+        _CLAIM_REPLIES[reply] if type(reply) is bytes and len(reply) == 1 else _read_claim(reply)
+        for reply in replies
+    ]
 
 
-_CLAIM_REPLIES: Final[dict[bytes | StoreUnavailable, ClaimReply | StoreUnavailable]] = {
+_CLAIM_REPLIES: Final[dict[bytes, ClaimReply | StoreUnavailable]] = {
     b"W": Won(1),
     b"M": Mismatch(),
     b"O": StoreUnavailable("the store is out of memory and takes no new claim"),
@@ -144,7 +149,7 @@ def _read_claim(reply: bytes | StoreUnavailable) -> ClaimReply | StoreUnavailabl
     return Busy(number) if kind == ord("B") else InDoubt(number)
 
 
-_SETTLE_REPLIES: Final[dict[bytes | StoreUnavailable, SettleReply]] = {
+_SETTLE_REPLIES: Final[dict[bytes, SettleReply]] = {
     b"A": Applied(),
     b"L": Lost(),
     b"C": Conflict(),
@@ -152,8 +157,10 @@ _SETTLE_REPLIES: Final[dict[bytes | StoreUnavailable, SettleReply]] = {
 
 
 def read_settles(replies: Replies) -> list[SettleReply | StoreUnavailable]:
-    known = _SETTLE_REPLIES.get
-    return [known(reply) or _read_settle(reply) for reply in replies]
+    return [
+        _SETTLE_REPLIES[reply] if type(reply) is bytes and len(reply) == 1 else _read_settle(reply)
+        for reply in replies
+    ]
 
 
 def _read_settle(reply: bytes | StoreUnavailable) -> SettleReply | StoreUnavailable:

@@ -22,7 +22,7 @@ from typing import Any
 
 import redis
 
-READY_SECONDS = 20.0
+READY_SECONDS = 40.0
 
 
 class RedisServerError(Exception):

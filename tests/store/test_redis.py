@@ -189,7 +189,7 @@ async def test_a_server_that_hangs_costs_one_timeout_and_no_answer_is_crossed(
         answers = await asyncio.gather(
             *(store.read([name]) for name in names), return_exceptions=True
         )
-        assert loop.time() - began < 2.0
+        assert loop.time() - began < 5.0
         assert {type(answer) for answer in answers} == {StoreUnavailable}
         assert not store.is_up
         own_server.resume()

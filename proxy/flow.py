@@ -99,24 +99,37 @@ class Flow:
         loop = asyncio.get_running_loop()
         rule = exchange.rule
         run = Run(exchange, terms_of(rule), loop.time(), self._clock, [None] * len(exchange.batch))
+        self._observer.in_flight(len(exchange.batch))
+        due: asyncio.Future[None] = loop.create_future()
         work = loop.create_task(self._work(run))
         self._tasks.add(work)
-        work.add_done_callback(self._tasks.discard)
-        self._observer.in_flight(len(exchange.batch))
-        work.add_done_callback(lambda task: self._ended(task, run))
-        await asyncio.wait({work}, timeout=rule.deadline)
+        work.add_done_callback(lambda task: self._ended(task, run, due))
+        timer = loop.call_later(rule.deadline, _wake, due)
+        try:
+            await due
+        except asyncio.CancelledError:
+            run.abandoned = True
+            raise
+        finally:
+            timer.cancel()
         if work.done():
             work.result()
         return stitch(run, self._observer)
 
-    def _ended(self, work: asyncio.Task[None], run: Run) -> None:
+    def _ended(self, work: asyncio.Task[None], run: Run, due: asyncio.Future[None]) -> None:
+        self._tasks.discard(work)
         self._observer.in_flight(-len(run.exchange.batch))
+        _wake(due)
         if work.cancelled():
             return
         error = work.exception()
+        if error is None:
+            if run.abandoned:
+                stitch(run, self._observer)  # nobody reads it, but it is counted and logged
+            return
         if isinstance(error, Problem):
             report_refusal(run, self._observer, error.status)
-        elif error is not None:
+        else:
             log.error("request %s failed", run.exchange.request_id, exc_info=error)
 
     async def drain(self, timeout: float) -> bool:
@@ -289,6 +302,11 @@ def _not_won(run: Run, index: int, reply: ClaimReply, busy: dict[int, int]) -> N
             )
         case _:
             raise AssertionError(f"no answer of a claim that was not won: {reply}")
+
+
+def _wake(due: asyncio.Future[None]) -> None:
+    if not due.done():
+        due.set_result(None)
 
 
 def terms_of(rule: Rule) -> Terms:

@@ -220,6 +220,7 @@ async def test_the_work_goes_on_when_the_client_hangs_up() -> None:
     assert rig.flow.under_way == 1
     assert await rig.flow.drain(10)
     assert now() == 1005
+    assert [r.outcomes for r in rig.seen.reports] == [{"new": 2}]
     assert (await rig.send(items("a", "b"))).replays == [True, True]
 
 

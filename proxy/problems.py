@@ -35,7 +35,6 @@ PROBLEMS: Final[dict[str, str]] = {
     "upgrade-on-batch": "A batch route cannot be upgraded",
     "method-not-supported": "The method is not supported by this gateway",
     "overloaded": "The proxy has too much to do",
-    "draining": "The proxy is shutting down",
     "store-unavailable": "The idempotency store does not answer",
     "upstream-unreachable": "The service cannot be reached",
     "upstream-failed": "The service closed the connection or gave no valid answer",

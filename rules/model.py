@@ -114,7 +114,7 @@ class Lookup:
     path: str
     found: tuple[Condition, ...] = ()
     not_found: tuple[Condition, ...] = ()
-    result: Pointer = Pointer("")
+    result: Pointer = field(default_factory=lambda: Pointer(""))
     always: bool = False
     compare: tuple[Pointer, Pointer] | None = None
     keys: Pointer | None = None
@@ -188,7 +188,7 @@ class Rule:
     max_result_bytes: int = 64 * 1024
     fail_open: bool = True
     source: Mapping[str, Any] = field(default_factory=dict)
-    """The rule as loaded, defaults filled in: what /v1/rules shows and generations are compared by."""
+    """The rule as loaded, defaults filled in: what /v1/rules shows, and generations compare."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Imports go one way: ``rules`` knows nothing of ``proxy``; the core knows only itself and rules."""
+"""Imports go one way: ``rules`` knows nothing of ``proxy``; the core only itself and rules."""
 
 from __future__ import annotations
 

@@ -30,13 +30,15 @@ COMMANDS = (
 
 
 def test_every_setting_is_there_with_its_default_and_no_other() -> None:
-    rows = re.findall(r"^\| `(IDEMPROXY_\w+)` \| (?:`([^`]*)`)? *\| (.+) \|$", ENGLISH, re.M)
+    rows = re.findall(
+        r"^\| `(IDEMPROXY_\w+)` \| (?:`([^`]*)`)? *\| (.+) \|$", ENGLISH, re.MULTILINE
+    )
     assert rows == [(s.variable, s.default, s.help) for s in SETTINGS]
 
 
 @pytest.mark.parametrize("name", BOTH)
 def test_every_error_code_is_there_and_no_other(name: str) -> None:
-    rows = dict(re.findall(r"^\| `([A-Z_]+)` \| .+ \| (.+) \|$", BOTH[name], re.M))
+    rows = dict(re.findall(r"^\| `([A-Z_]+)` \| .+ \| (.+) \|$", BOTH[name], re.MULTILINE))
     rows = {code: said for code, said in rows.items() if not code.startswith("IDEMPROXY")}
     assert set(rows) == set(Code)
     retryable = {code for code, said in rows.items() if said in {"yes", "是"}}
@@ -61,13 +63,13 @@ def test_every_file_that_is_linked_exists(name: str) -> None:
 
 @pytest.mark.parametrize("name", BOTH)
 def test_the_rule_that_is_shown_is_one(name: str) -> None:
-    (text,) = re.findall(r"<<'EOF'\n(version: 1\n.+?)EOF", BOTH[name], re.S)
+    (text,) = re.findall(r"<<'EOF'\n(version: 1\n.+?)EOF", BOTH[name], re.DOTALL)
     assert parse_rules([("README", text)]).rules[0].mode == "shadow"
     assert YAML(typ="safe").load(text)["rules"][0]["name"] == "payments"
 
 
 def test_every_make_target_that_is_named_exists() -> None:
     targets = set(re.findall(r"`?make ([a-z0-9-]+)", ENGLISH))
-    made = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.M))
+    made = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert len(targets) > 8
     assert targets <= made, targets - made

@@ -30,9 +30,8 @@ COMMANDS = (
 
 
 def test_every_setting_is_there_with_its_default_and_no_other() -> None:
-    rows = re.findall(
-        r"^\| `(IDEMPROXY_\w+)` \| (?:`([^`]*)`)? *\| (.+) \|$", ENGLISH, re.MULTILINE
-    )
+    row = r"^\| `(IDEMPROXY_\w+)` \| (?:`([^`]*)`)? *\| (.+) \|$"
+    rows = re.findall(row, ENGLISH, re.MULTILINE)
     assert rows == [(s.variable, s.default, s.help) for s in SETTINGS]
 
 

@@ -71,19 +71,22 @@ class Leases:
             await self._without_store(run, rnd, unanswered)
 
     def _lose(self, run: Run, rnd: Round, lost: Sequence[int]) -> None:
+        run.upstream_decided.difference_update(lost)
         run.decide(lost, in_progress(None))
         rnd.open.difference_update(lost)
         self._waiting.free([run.store_keys[i] or b"" for i in lost])
 
     async def _without_store(self, run: Run, rnd: Round, items: Sequence[int]) -> None:
         if items:
+            run.upstream_decided.difference_update(items)
             run.decide(items, store_unavailable())
             await self._settler.settle(run, rnd, dict.fromkeys(items, Release()))
 
 
 def _held(run: Run, rnd: Round, items: Sequence[int]) -> Sequence[int]:
-    """Without those that were lost, by this chunk's renewal or by another's before it."""
-    return [i for i in items if i in rnd.open or run.store_keys[i] is None]
+    """Without those that were lost or let go, by this chunk's renewal or by another's."""
+    undecided = (i for i in items if run.fates[i] is None)
+    return [i for i in undecided if i in rnd.open or run.store_keys[i] is None]
 
 
 def store_unavailable() -> Fate:

@@ -19,6 +19,9 @@ from proxy.core.upstream import Headers, Reply
 _OWN_ANSWER: Final = frozenset({Delivery.REJECTED, Delivery.REFUSED, Delivery.UNAVAILABLE})
 """Deliveries after which nothing was done, and the service itself said so."""
 
+_NOT_ITS_WORD: Final = {Outcome.UNKNOWN, Outcome.MISMATCH}
+"""An unknown is never shown as the service's answer; a mismatch is this product's finding."""
+
 _STATUS: Final[dict[Code, int]] = {
     Code.MISSING_KEY: 400,
     Code.INVALID_KEY: 400,
@@ -111,8 +114,8 @@ def own_answer(counted: Tally, course: Course, decided_upstream: int) -> Reply |
     kinds = set(course.deliveries)
     if len(kinds) != 1 or not kinds <= _OWN_ANSWER or decided_upstream != counted.items:
         return None
-    if counted.failures != counted.items or Outcome.UNKNOWN in counted.outcomes:
-        return None  # an unknown is never shown as the service's answer
+    if counted.failures != counted.items or counted.outcomes.keys() & _NOT_ITS_WORD:
+        return None
     return course.first_reply
 
 

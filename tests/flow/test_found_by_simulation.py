@@ -67,6 +67,42 @@ async def test_a_lease_that_is_renewed_while_an_item_commits_does_not_take_its_s
 
 
 @virtual
+async def test_what_a_closed_rule_lets_go_in_one_chunk_is_not_forwarded_by_another() -> None:
+    loop = asyncio.get_running_loop()
+    store = FaultyStore(MemoryStore(now_ms=lambda: round(loop.time() * 1000)))
+    rule = make_rule(
+        upstream__max_items=1,
+        upstream__concurrency=2,
+        lease="11s",
+        deadline="60s",
+        on_store_failure="closed",
+    )
+    rig = Rig(rule, store=store)
+
+    async def store_goes(_: Call) -> None:
+        await asyncio.sleep(1)
+        store.down_for, store.delay = {"settle"}, 0.2
+
+    rig.service.script += [store_goes, takes(1.3)]
+    sent = await rig.send(items("a", "b", "c", "d"))
+    assert sent.codes == [None, None, "STORE_UNAVAILABLE", "STORE_UNAVAILABLE"]
+    assert rig.service.effects == ["a", "b"]
+    store.down_for = set()
+    assert await rig.flow.drain(30)
+
+
+@virtual
+async def test_other_content_is_a_mismatch_and_not_the_services_duplicate() -> None:
+    lookup = LOOKUP | {"compare": {"item": "/value", "result": "/value"}}
+    rule = make_rule(upstream__lookup=lookup)
+    service = Service()
+    await Rig(rule, service=service).send(items("a"))
+    rig = Rig(rule, service=service)  # a store that has lost it
+    sent = await rig.send(items("a", a="other"))
+    assert (sent.status, sent.codes) == (422, ["PAYLOAD_MISMATCH"])
+
+
+@virtual
 async def test_a_duplicate_that_cannot_be_looked_up_is_no_rejection_of_the_whole() -> None:
     rule = make_rule(
         upstream__lookup=LOOKUP, upstream__offenders={"list": "/errors", "index": "/index"}

@@ -60,6 +60,9 @@ class Oracle:
         self.trouble: set[int] = set()
         self.stalled: set[int] = set()
         """Attempts whose process stood still: a lease may have ended unseen."""
+        self.blind: set[Name] = set()
+        """Forwarded by a request that did not know what the store has."""
+        self.holders: defaultdict[Name, set[bytes]] = defaultdict(set)
         self.unrecorded: set[Name] = set()
         """Forwarded while the store did not answer: it cannot know of them."""
         self.first: dict[bytes, Done] = {}
@@ -90,6 +93,12 @@ class Oracle:
         for item in items:
             name = (tenant, item["key"])
             record = self.store.peek(self.key_of(name))
+            blind = attempt in self.trouble and self.scenario.rule.fail_open
+            if blind:
+                self.blind.add(name)
+            if blind and not self.scenario.detects:
+                self.unrecorded.add(name)  # what the rule's owner asked for
+                continue
             if is_held_by(record, self.tokens[attempt], now):
                 if self.service.on_its_way[name] and not self.scenario.detects:
                     self._must(not self.kept(name), "AtMostOneEffect", f"{name} is on its way")
@@ -97,6 +106,11 @@ class Oracle:
                     self._must(record.sent, "Barrier", f"{name} was forwarded and not announced")
                 continue
             if attempt in self.stalled and attempt not in self.trouble:
+                continue
+            if isinstance(record, Done) and self.tokens[attempt] & self.holders[name]:
+                # committed by an earlier owner while this one's rejected call is taken apart
+                known = self.scenario.detects or not self.kept(name)
+                self._must(known, "OneLiveOwner", f"{attempt} forwards {name}")
                 continue
             known = attempt in self.trouble or not self.kept(name)
             self._must(known, "OneLiveOwner", f"attempt {attempt} forwards {name} over {record}")
@@ -110,6 +124,8 @@ class Oracle:
         name = self.names.get(key)
         if name is None:
             return
+        if isinstance(after, Held):
+            self.holders[name].add(after.token)
         if isinstance(after, Done):
             self._must(
                 bool(self.service.ledger.get(name)), "SuccessMeansEffect", f"{name}: {after}"
@@ -191,6 +207,10 @@ class Oracle:
             self._must(isinstance(record, Done), "SuccessIsRecorded", f"{name} is {record}")
         else:
             self._must(record is not None, "SuccessIsRecorded", f"{name} is forgotten")
+        if not self.scenario.rule.request.ignore_mismatch and name not in self.blind:
+            done = {e.value for e in self.service.ledger[name]}
+            other = [t for t in recorded if t.value not in done]
+            self._must(not other, "NoOtherContent", f"{other}, but the service did {done}")
         times = {t.processed_at for t in recorded}
         self._must(len(times) <= 1, "FirstAnswerStays", f"{name}: {recorded}")
         real = {t.bare for t in recorded if t.bare != b"{}"}

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from rules.model import Align, Rule
+from rules.pointer import Pointer
 from tests.fakes.rig import BATCH_LOOKUP, LOOKUP, make_rule
 from tests.sim.store import StoreFaults
 from tests.sim.upstream import KINDS, ServiceFaults
@@ -27,6 +28,9 @@ class Scenario:
     calm: bool
     """No faults at all: then nobody may have to wait for long."""
     tells: bool
+    """The service says of single items that it had them before."""
+    soft: bool
+    """The service takes a batch with bad items, and says of these that they failed."""
     names_offenders: bool
     proxies: int
     within: float
@@ -65,13 +69,14 @@ def draw(seed: int) -> Scenario:
     rng = random.Random(seed)
     calm = rng.random() < 0.1
     detects = rng.random() < 0.5
-    tells = detects and rng.random() < 0.15
-    rule = _rule(rng, detects=detects, tells=tells)
+    tells, soft = detects and rng.random() < 0.15, rng.random() < 0.1
+    rule = _rule(rng, detects=detects, tells=tells, soft=soft)
     return Scenario(
         seed=seed,
         rule=rule,
         calm=calm,
         tells=tells,
+        soft=soft,
         names_offenders=rule.upstream.offenders is not None,
         proxies=rng.choice((2, 2, 3)),
         within=0.0 if calm else rng.choice((0.0, 0.05, 2.0, 2.0, 6.0)),
@@ -90,15 +95,17 @@ def draw(seed: int) -> Scenario:
 # ---- the rule ----------------------------------------------------------------------------------
 
 
-def _rule(rng: random.Random, *, detects: bool, tells: bool) -> Rule:
+def _rule(rng: random.Random, *, detects: bool, tells: bool, soft: bool) -> Rule:
     forms = ("none", "single", "single", "batch") if detects else ("none", "single", "single")
-    rule = _base(detects, rng.choice(forms), tells, detects and rng.random() < 0.3)
+    rule = _base(detects, rng.choice(forms), tells, soft, detects and rng.random() < 0.3)
     upstream, response = rule.upstream, rule.response
     lookup = upstream.lookup
     if lookup is not None and rng.random() < 0.2:
         lookup = replace(lookup, always=True)
+    if lookup is not None and rng.random() < 0.3:
+        lookup = replace(lookup, compare=(Pointer("/value"), Pointer("/value")))
     aligns = [Align.POSITION] * 3 + [Align.KEY, Align.SINGLE]
-    align = rng.choice(aligns + [Align.LOOKUP] * (lookup is not None and not tells))
+    align = rng.choice(aligns + [Align.LOOKUP] * (lookup is not None and not tells and not soft))
     return replace(
         rule,
         upstream=replace(
@@ -109,11 +116,14 @@ def _rule(rng: random.Random, *, detects: bool, tells: bool) -> Rule:
             concurrency=rng.choice((1, 1, 2)),
         ),
         response=replace(response, align=align),
+        request=replace(rule.request, ignore_mismatch=rng.random() < 0.05),
+        fail_open=rule.fail_open if rng.random() < 0.85 else not rule.fail_open,
+        max_result_bytes=64 * 1024 if rng.random() < 0.92 else 16,
     )
 
 
-@lru_cache(maxsize=64)
-def _base(detects: bool, lookup: str, tells: bool, names: bool) -> Rule:
+@lru_cache(maxsize=128)
+def _base(detects: bool, lookup: str, tells: bool, soft: bool, names: bool) -> Rule:
     changes: dict[str, Any] = {
         "scope": ["header:X-Tenant"],
         "upstream__detects_duplicates": detects,
@@ -129,6 +139,8 @@ def _base(detects: bool, lookup: str, tells: bool, names: bool) -> Rule:
         changes["upstream__lookup"] = LOOKUP if lookup == "single" else BATCH_LOOKUP
     if tells:
         changes["response__duplicate"] = {"pointer": "/status", "equals": "EXISTS"}
+    if soft:
+        changes["response__failed"] = {"pointer": "/status", "equals": "FAILED"}
     if names:
         changes["upstream__offenders"] = {"list": "/errors", "index": "/index"}
     return make_rule(**changes)

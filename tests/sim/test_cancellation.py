@@ -39,6 +39,7 @@ def quiet(rule: Rule) -> Scenario:
         rule=rule,
         calm=False,
         tells=False,
+        soft=False,
         names_offenders=False,
         proxies=1,
         crashes=(),

@@ -85,6 +85,7 @@ class SimService:
         *,
         detects: bool,
         tells: bool = False,
+        soft: bool = False,
         shuffles: bool = False,
         names_offenders: bool = False,
     ) -> None:
@@ -93,6 +94,7 @@ class SimService:
         self.faults = faults
         self._detects = detects
         self._tells = tells
+        self._soft = soft
         self._shuffles = shuffles
         self._names = names_offenders
         self.ledger: dict[Name, list[Effect]] = {}
@@ -196,7 +198,7 @@ class SimService:
 
     def _work(self, attempt: int, tenant: str, items: Sequence[Any]) -> Reply:
         bad = [n for n, i in enumerate(items) if i["value"].startswith("bad")]
-        if bad:
+        if bad and not self._soft:
             return self._reject(422, bad, "bad value")
         known = [n for n, i in enumerate(items) if (tenant, i["key"]) in self.ledger]
         if self._detects and not self._tells and known:
@@ -204,15 +206,19 @@ class SimService:
         rows: list[bytes] = []
         for item in items:
             name = (tenant, item["key"])
+            if item["value"].startswith("bad"):
+                rows.append(b'{"key":%b,"status":"FAILED"}' % orjson.dumps(item["key"]))
+                continue
             if self._tells and name in self.ledger:
                 raw = self.ledger[name][0].raw
                 rows.append(raw[:-1] + b',"status":"EXISTS"}')
                 continue
             self._next_id += 1
-            raw = b'{"id":%d,"key":%b,"tenant":"%b","rate":1.0}' % (
+            raw = b'{"id":%d,"key":%b,"tenant":"%b","value":%b,"rate":1.0}' % (
                 self._next_id,
                 orjson.dumps(item["key"]),
                 tenant.encode(),
+                orjson.dumps(item["value"]),
             )
             self.ledger.setdefault(name, []).append(Effect(attempt, item["value"], raw))
             rows.append(raw)

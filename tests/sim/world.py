@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
-import msgspec
 import orjson
 
 from proxy.core.fate import Code
@@ -27,6 +26,7 @@ from proxy.flow import Flow
 from proxy.observe import Observer
 from rules.model import Batch
 from rules.request import read_batch
+from tests.sim.answers import Item, is_definite, read_answer
 from tests.sim.loop import PROCESS, SimLoop
 from tests.sim.oracle import Oracle, Told, ViolationError
 from tests.sim.scenario import SETTLES_WITHIN, Scenario, draw
@@ -34,9 +34,6 @@ from tests.sim.store import Real, SimStore, StoreFaults, ToldStore, Transitions
 from tests.sim.upstream import ATTEMPT, ServiceFaults, SimService
 
 STORE_TIMEOUT: Final = 0.25
-_ROWS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_LIST: Final = msgspec.json.Decoder(list[msgspec.Raw])
-Item = tuple[str, str]
 
 
 @dataclass(slots=True)
@@ -79,6 +76,7 @@ class World:
             scenario.service,
             detects=scenario.detects,
             tells=scenario.tells,
+            soft=scenario.soft,
             shuffles=scenario.rule.response.align == "key",
             names_offenders=scenario.names_offenders,
         )
@@ -318,61 +316,6 @@ class World:
             for key, value in batch:
                 values[tenant, key] = value
         return values
-
-
-def is_definite(told: Told) -> bool:
-    return told.code is None or not told.retryable
-
-
-def read_answer(answer: Answer, attempt: int, tenant: str, wanted: Sequence[Item]) -> list[Told]:
-    """What an answer says of each item, in order; the service's own answer speaks of all."""
-    whole: dict[str, Any] = _ROWS.decode(answer.body)
-    if "results" not in whole:
-        return [_refused(answer, attempt, (tenant, key), value) for key, value in wanted]
-    rows = _LIST.decode(whole["results"])
-    if len(rows) != len(wanted):
-        raise ViolationError(f"OrderAndCount: {len(rows)} results for {len(wanted)} items")
-    return [
-        _read_row(bytes(row), attempt, (tenant, key), value)
-        for row, (key, value) in zip(rows, wanted, strict=True)
-    ]
-
-
-def _refused(answer: Answer, attempt: int, name: tuple[str, str], value: str) -> Told:
-    codes = {
-        401: Code.UPSTREAM_REFUSED,
-        422: Code.UPSTREAM_REJECTED,
-        429: Code.UPSTREAM_UNAVAILABLE,
-        503: Code.UPSTREAM_UNAVAILABLE,
-    }
-    if answer.status not in codes:
-        raise ViolationError(f"OwnAnswer: {answer}")
-    code = codes[answer.status]
-    return Told(attempt, name, value, code, answer.status != 422, b"", b"", False, None)
-
-
-def _read_row(row: bytes, attempt: int, name: tuple[str, str], value: str) -> Told:
-    read = orjson.loads(row)
-    error = read.get("error")
-    if "key" in read and (read["key"] != name[1] or read["tenant"] != name[0]):
-        raise ViolationError(f"OrderAndCount: {read} in the place of {name}")
-    return Told(
-        attempt,
-        name,
-        value,
-        error["code"] if error else None,
-        bool(error and error["retryable"]),
-        row,
-        bare(row),
-        read["isIdempotent"],
-        read.get("processedAt"),
-    )
-
-
-def bare(row: bytes) -> bytes:
-    """A result as it was before the rule's fields were spliced in before its closing brace."""
-    head, found, _ = row.partition(b'"isIdempotent":')
-    return head.rstrip(b",") + b"}" if found else row
 
 
 def run(

@@ -38,7 +38,8 @@ class Service:
         self.port = free_port()
         self.ledger = folder / "ledger.db"
         self._folder = folder
-        self._options = ("--detects", "yes" if detects else "no", "--faults", str(faults))
+        self._detects = "yes" if detects else "no"
+        self._faults = faults
         self._seed = seed
         self._starts = 0
         self._process: Process | None = None
@@ -53,8 +54,8 @@ class Service:
         self._process = start(
             [
                 *(sys.executable, "-m", "tests.chaos.service", "--port", str(self.port)),
-                *("--ledger", str(self.ledger), *self._options),
-                *("--seed", str(self._seed + self._starts)),
+                *("--ledger", str(self.ledger), "--detects", self._detects),
+                *("--faults", str(self._faults), "--seed", str(self._seed + self._starts)),
             ],
             self._folder / f"service-{self._starts}.log",
         )
@@ -62,6 +63,12 @@ class Service:
 
     def kill(self) -> None:
         self.process.kill()
+
+    def calm_down(self) -> None:
+        """Started again, to make no faults of its own any more."""
+        self.kill()
+        self._faults = 0.0
+        self.start()
 
 
 class Slot:

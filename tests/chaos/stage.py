@@ -58,15 +58,24 @@ class Outcome:
 
 
 class Stage:
+    """``keeps_word`` False: the rules say that the service detects duplicates, and it does not."""
+
     def __init__(
-        self, folder: Path, topology: str, *, detects: bool, seed: int, faults: float
+        self,
+        folder: Path,
+        topology: str,
+        *,
+        detects: bool,
+        seed: int,
+        faults: float,
+        keeps_word: bool = True,
     ) -> None:
         self.rng = random.Random(seed)
         self.detects = detects
         self.seed = seed
         self.folder = folder
         self.stand: Stand = STANDS[topology](random.Random(seed + 1))
-        self.service = Service(folder, detects=detects, faults=faults, seed=seed)
+        self.service = Service(folder, detects=detects and keeps_word, faults=faults, seed=seed)
         self.slots: list[Slot] = []
 
     @contextlib.asynccontextmanager
@@ -98,11 +107,15 @@ class Stage:
             watches = [loop.create_task(slot.watch()) for slot in self.slots]
             crowded = loop.create_task(crowd.run(loop.time() + seconds + CALM_SECONDS))
             await director.run(loop.time() + seconds)
+            await asyncio.to_thread(self.service.calm_down)
             crowd.no_more()
             await crowded
             findings += [f"NoKeyStuck: {item} has no answer" for item in crowd.undecided]
             fired = list(crowd.heard.told)
-            final = await self._quiet(crowd)
+            questions = await asyncio.to_thread(self._questions, crowd)
+            final = await self._quiet(crowd, questions)
+            unheard = {question.name for question in questions} - {o.item.name for o in final}
+            findings += [f"NoKeyStuck: {name} has no answer in the quiet" for name in unheard]
             for watch in watches:
                 watch.cancel()
         findings += crowd.heard.nonsense
@@ -110,9 +123,9 @@ class Stage:
         evidence = await asyncio.to_thread(self._evidence, crowd, fired, final)
         return evidence, director, crowd, findings
 
-    async def _quiet(self, crowd: Crowd) -> list[Told]:
+    async def _quiet(self, crowd: Crowd, questions: list[Item]) -> list[Told]:
         told: list[Told] = []
-        batches = list(_batches(await asyncio.to_thread(self._questions, crowd)))
+        batches = list(_batches(questions))
         for proxy in range(len(self.slots)):
             until = asyncio.get_running_loop().time() + CALM_SECONDS
             for batch in batches:
@@ -179,12 +192,21 @@ def _batches(items: Iterable[Item]) -> Iterable[list[Item]]:
 
 
 async def run_once(
-    topology: str, *, detects: bool, seed: int, seconds: float, faults: float, keep: bool = False
+    topology: str,
+    *,
+    detects: bool,
+    seed: int,
+    seconds: float,
+    faults: float,
+    keep: bool = False,
+    keeps_word: bool = True,
 ) -> Outcome:
     """``keep``: the folder with ledger and logs stays where there is a violation."""
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     outcome = Outcome(topology, detects, seed, seconds)
-    stage = Stage(folder, topology, detects=detects, seed=seed, faults=faults)
+    stage = Stage(
+        folder, topology, detects=detects, seed=seed, faults=faults, keeps_word=keeps_word
+    )
     try:
         async with stage.up():
             evidence, director, crowd, findings = await stage.run(seconds)

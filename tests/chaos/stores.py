@@ -214,6 +214,7 @@ class Sentinel(Stand):
         if how is RedisServer.kill:
             self._revive(old, new)
         else:
+            self._settled()  # else whoever asks a Sentinel that has not heard yet is sent to it
             old.resume()
             eventually(partial(_follows, old), "a replica")
         self._settled()

@@ -1,0 +1,64 @@
+"""Whole runs, short ones; ``make chaos`` and ``make soak`` are the long ones."""
+
+from __future__ import annotations
+
+import argparse
+
+import pytest
+
+from tests.chaos.report import render
+from tests.chaos.soak import soak
+from tests.chaos.stage import Outcome, run_once
+
+pytestmark = [pytest.mark.process, pytest.mark.store]
+FAULTS = 0.04
+
+
+async def run(topology: str, *, detects: bool, seconds: float, keeps_word: bool = True) -> Outcome:
+    outcome = await run_once(
+        topology,
+        detects=detects,
+        seed=20261123,
+        seconds=seconds,
+        faults=FAULTS,
+        keeps_word=keeps_word,
+    )
+    print(render(outcome))  # shown where it fails
+    return outcome
+
+
+async def test_a_few_seconds_under_fire_break_no_promise() -> None:
+    outcome = await run("standalone", detects=True, seconds=4)
+
+    assert outcome.verdict.violations == []
+    assert outcome.injected.total() > 0
+    assert outcome.answers["success"] > 50
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("detects", [True, False], ids=["detects", "does-not-detect"])
+@pytest.mark.parametrize("topology", ["standalone", "sentinel", "cluster"])
+async def test_two_minutes_of_everything_break_no_promise(topology: str, detects: bool) -> None:
+    outcome = await run(topology, detects=detects, seconds=20)
+
+    assert outcome.verdict.violations == []
+    assert outcome.injected.total() >= 20
+    assert outcome.answers["success"] > 200
+
+
+@pytest.mark.slow
+async def test_a_service_that_breaks_its_word_is_found() -> None:
+    """The rules say that it detects duplicates, and it does not: effects happen twice."""
+    outcome = await run("standalone", detects=True, seconds=15, keeps_word=False)
+
+    broken = {violation.partition(":")[0] for violation in outcome.verdict.violations}
+    assert "AtMostOneEffect" in broken
+
+
+@pytest.mark.slow
+async def test_a_short_soak_finds_nothing_that_creeps() -> None:
+    given = argparse.Namespace(
+        minutes=0.5, topology="standalone", faults=0.01, every=3.0, clients=4, sample=1.0, seed=1
+    )
+
+    assert await soak(given) == []

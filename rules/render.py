@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import pairwise
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 import msgspec
@@ -21,6 +23,8 @@ from rules.pointer import Pointer
 
 _WRITE: Final = msgspec.json.Encoder().encode
 _ADDED_RESULTS: Final = Pointer("/results")
+_Counts = tuple[tuple[str, Pointer], ...]
+_Places = list[tuple[int, int, str | None]] | None
 _OPEN: Final = ord("{")
 _CLOSE: Final = ord("}")
 _MAYBE_EMPTY: Final = b"{" + SPACE
@@ -210,26 +214,67 @@ def render(rule: Rule, base: bytes, rows: Sequence[Row]) -> bytes:
     ``{"results": [...]}``.
     """
     listed = _painter_of(rule).list(rows)
-    at = _ADDED_RESULTS if rule.response.results is None else rule.response.results
-    if base is rule.response.envelope and not rule.response.counts:
-        before, behind = _frame(base, rule.response.results)
-        return b"".join((before, listed, behind))
-    return _rendered(rule, base, at, listed, rows)
+    response = rule.response
+    counts = tuple(response.counts.items())
+    if base is response.envelope:
+        base, places = _frame(base, response.results, counts)
+    else:
+        places = _places(base, _list_at(response.results), counts)
+    if places is None:
+        return _rendered(rule, base, listed, rows)
+    numbers = _counted(rows) if counts else {}
+    parts: list[bytes] = []
+    position = 0
+    for start, end, name in places:
+        value = listed if name is None else b"%d" % numbers[name]
+        parts += (base[position:start], value)
+        position = end
+    parts.append(base[position:])
+    return b"".join(parts)
+
+
+def _list_at(results: Pointer | None) -> Pointer:
+    return _ADDED_RESULTS if results is None else results
 
 
 @lru_cache(maxsize=1024)
-def _frame(envelope: bytes, results: Pointer | None) -> tuple[bytes, bytes]:
-    """What stands around the list in a rule's own envelope, which many answers start from."""
-    at = _ADDED_RESULTS if results is None else results
-    body = _with_value(_base_for(envelope, results), at.tokens, b"[]")
-    start, end = span_of(body, at, strict=False) or (0, len(body))
-    return body[:start], body[end:]
+def _frame(envelope: bytes, results: Pointer | None, counts: _Counts) -> tuple[bytes, _Places]:
+    """A rule's own envelope with the list and every count in it, and where they stand: many
+    answers start from it."""
+    at = _list_at(results)
+    body = _base_for(envelope, results)
+    for pointer in (at, *(pointer for _, pointer in counts)):
+        body = _with_value(body, pointer.tokens, b"0")
+    return body, _places(body, at, counts)
 
 
-def _rendered(rule: Rule, base: bytes, at: Pointer, listed: bytes, rows: Sequence[Row]) -> bytes:
+def _places(base: bytes, at: Pointer, counts: _Counts) -> _Places:
+    """Where in ``base`` the list (name None) and the counts stand, in order. None where one of
+    them does not, or stands in another."""
+    try:
+        spans = _spans(base, [at, *(pointer for _, pointer in counts)])
+    except ValueError:
+        return None
+    names = (None, *(name for name, _ in counts))
+    found = [(*span, name) for span, name in zip(spans, names, strict=True) if span is not None]
+    found.sort(key=itemgetter(0))
+    apart = all(left[1] <= right[0] for left, right in pairwise(found))
+    return found if apart and len(found) == len(names) else None
+
+
+def _spans(base: bytes, pointers: list[Pointer]) -> list[tuple[int, int] | None]:
+    """Where the values at ``pointers`` stand. One look at the members serves all those that are
+    members of the body itself, as mostly all of them are."""
+    if not base.startswith(b"{") or any(len(pointer.tokens) != 1 for pointer in pointers):
+        return [span_of(base, pointer, strict=False) for pointer in pointers]
+    by_name = {member.name: (member.start, member.end) for member in members(base)}
+    return [by_name.get(pointer.tokens[0]) for pointer in pointers]
+
+
+def _rendered(rule: Rule, base: bytes, listed: bytes, rows: Sequence[Row]) -> bytes:
+    """The answer where the list or a count does not stand in ``base`` yet."""
+    at = _list_at(rule.response.results)
     span = _span_or_none(base, at)
-    if span is not None and not rule.response.counts:
-        return b"".join((base[: span[0]], listed, base[span[1] :]))
     if span is not None:  # the counts are found quicker with the list out of the way
         base = b"".join((base[: span[0]], b"[]", base[span[1] :]))
     else:
@@ -264,8 +309,8 @@ def _opens_with(base: bytes, brackets: bytes) -> bool:
 
 def _counted(rows: Sequence[Row]) -> dict[str, int]:
     """Replayed items are successes too."""
-    failed = sum(row.error is not None for row in rows)
-    idempotent = sum(row.is_idempotent and row.error is None for row in rows)
+    failed = sum([row.error is not None for row in rows])
+    idempotent = sum([row.is_idempotent and row.error is None for row in rows])
     return {
         "total": len(rows),
         "succeeded": len(rows) - failed,

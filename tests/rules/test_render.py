@@ -320,6 +320,28 @@ def test_counts(base: str, expected: str) -> None:
     assert body(base, counts=ALL) == expected.replace("@", PAINTED)
 
 
+@pytest.mark.parametrize(
+    ("envelope", "counts"),
+    [
+        ("{}", {}),
+        ("{}", ALL),
+        ('{"v": 1, "results": null, "total": 0}', ALL),
+        ('{"sum":{"old":5}}', ALL),
+        ("{}", {"total": Pointer("/results/total")}),  # stands in the list: no place of its own
+    ],
+)
+def test_the_rules_own_envelope_is_as_good_as_a_body_like_it(
+    envelope: str, counts: dict[str, Pointer]
+) -> None:
+    own = envelope.encode()
+    ruled = rule(None, response(envelope=own, counts=counts))
+    like_it = bytes(bytearray(own))
+    assert like_it is not own
+    from_own = render(ruled, own, [OLD, OLD])
+    assert parse(from_own) == parse(render(ruled, like_it, [OLD, OLD]))
+    assert from_own == render(ruled, own, [OLD, OLD])
+
+
 def test_some_counts_and_no_rows() -> None:
     ruled = rule(None, response(counts={"failed": Pointer("/failed")}))
     assert render(ruled, b'{"results":[]}', []) == b'{"results":[],"failed":0}'

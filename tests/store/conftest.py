@@ -55,3 +55,10 @@ async def redis(redis_server: RedisServer) -> AsyncIterator[RedisStand]:
     made = RedisStand(redis_server)
     yield made
     await made.store.close()
+
+
+@pytest.fixture
+def own_server() -> Iterator[RedisServer]:
+    """A server that a test may mistreat."""
+    with standalone(persist=True) as server:
+        yield server

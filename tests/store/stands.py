@@ -6,9 +6,11 @@ back by as much, which is the same to the store.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 
 from msgspec.structs import replace
 
@@ -24,8 +26,9 @@ from proxy.core.record import (
     Terms,
 )
 from proxy.errors import StoreUnavailable
-from proxy.store import memory
+from proxy.store import memory, open_store
 from proxy.store.base import ScannableStore
+from proxy.store.guard import GuardedStore
 from proxy.store.link import Access
 from proxy.store.memory import MemoryStore
 from proxy.store.redis import RedisStore
@@ -55,6 +58,47 @@ def aged(record: Record, milliseconds: int) -> Record:
         return replace(record, since=record.since - milliseconds)
     since = record.doubt_since - milliseconds if record.suspect else 0
     return replace(record, deadline=record.deadline - milliseconds, doubt_since=since)
+
+
+@asynccontextmanager
+async def opened(url: str, **settings: object) -> AsyncIterator[GuardedStore]:
+    """A whole store, as the proxy opens it."""
+    defaults: dict[str, object] = {"timeout": 5.0, "prefix": PREFIX}
+    store = open_store(url, **(defaults | settings))  # type: ignore[arg-type]
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def serving(handler: Handler) -> AsyncIterator[str]:
+    """A server that is no Redis. Ends when its last connection has."""
+    under_way: set[asyncio.Task[None]] = set()
+
+    async def run(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        under_way.add(task)
+        await handler(reader, writer)
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(run, "127.0.0.1", 0)
+    try:
+        yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+        if under_way:
+            await asyncio.wait(under_way, timeout=5)
+
+
+def near(value: int, expected: int) -> bool:
+    """The server's clock runs while a test does."""
+    return expected - 20_000 <= value <= expected
 
 
 class Stand(ABC):

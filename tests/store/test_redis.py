@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -25,62 +23,18 @@ from proxy.core.record import (
     MarkDoubt,
     Release,
     Replay,
-    Sent,
     Settlement,
     Won,
 )
-from proxy.errors import ConfigError, StoreUnavailable
-from proxy.store import open_store
+from proxy.errors import StoreUnavailable
 from proxy.store.guard import GuardedStore
 from tests.fakes.redis_server import RedisServer, free_port, standalone
 from tests.store.certificates import tls_options, write_certificates
-from tests.store.stands import PREFIX, PRINT, TERMS, RedisStand, keys, token
+from tests.store.stands import PRINT, TERMS, RedisStand, keys, opened, serving, token
 
 pytestmark = pytest.mark.store
 
 RESULT = b'{"id":1}'
-
-
-@asynccontextmanager
-async def opened(url: str, **settings: object) -> AsyncIterator[GuardedStore]:
-    defaults: dict[str, object] = {"timeout": 5.0, "prefix": PREFIX}
-    store = open_store(url, **(defaults | settings))  # type: ignore[arg-type]
-    try:
-        yield store
-    finally:
-        await store.close()
-
-
-Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-@asynccontextmanager
-async def serving(handler: Handler) -> AsyncIterator[str]:
-    """A server that is no Redis. Ends when its last connection has."""
-    under_way: set[asyncio.Task[None]] = set()
-
-    async def run(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        under_way.add(task)
-        await handler(reader, writer)
-        writer.close()
-        await writer.wait_closed()
-
-    server = await asyncio.start_server(run, "127.0.0.1", 0)
-    try:
-        yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        server.close()
-        if under_way:
-            await asyncio.wait(under_way, timeout=5)
-
-
-@pytest.fixture
-def own_server() -> Iterator[RedisServer]:
-    """A server that a test may mistreat."""
-    with standalone(persist=True) as server:
-        yield server
 
 
 async def claim(store: GuardedStore, names: list[bytes], me: bytes) -> list[object]:
@@ -360,80 +314,6 @@ async def test_a_full_server_takes_no_claim_and_every_settlement(own_server: Red
         assert await claim(store, [held], token()) == [Replay(Done(me, 1, PRINT, RESULT))]
 
 
-# ---- who may, and what is there -------------------------------------------------------------
-
-FEWEST_RIGHTS = (
-    f"~{PREFIX}:*",
-    *("+evalsha", "+script|load", "+mget", "+set", "+del", "+time", "+ping"),
-)
-
-
-@pytest.mark.process
-async def test_an_acl_user_with_the_fewest_rights(own_server: RedisServer) -> None:
-    own_server.command("ACL", "SETUSER", "sidecar", "on", ">pass word", *FEWEST_RIGHTS)
-    me = token()
-    names = keys(3)
-    async with opened(own_server.url, username="sidecar", password="pass word") as store:
-        info = await store.probe()
-        assert info.facts["version"] == "unknown"
-        assert any("may not run INFO" in warning for warning in info.warnings)
-        assert await claim(store, names, me) == [Won(1)] * 3
-        assert await store.settle(names, [Sent()] * 3, me, TERMS) == [Applied()] * 3
-
-    own_server.command("ACL", "SETUSER", "sidecar", "+info")
-    async with opened(own_server.url, username="sidecar", password="pass word") as store:
-        info = await store.probe()
-        assert info.facts["version"].startswith("Redis 7")
-        assert info.facts["snapshots"] == "unknown"
-
-
-@pytest.mark.process
-async def test_an_acl_user_without_the_rights_is_told_so(own_server: RedisServer) -> None:
-    own_server.command("ACL", "SETUSER", "other", "on", ">secret", "~elsewhere:*", "+@all")
-    async with opened(own_server.url, username="other", password="secret") as store:
-        with pytest.raises(StoreUnavailable, match=r"NOPERM|permission"):
-            await store.probe()
-
-
-@pytest.mark.process
-async def test_passwords(own_server: RedisServer) -> None:
-    own_server.command("ACL", "SETUSER", "sidecar", "on", ">right", "~*", "+@all")
-    own_server.command("CONFIG", "SET", "requirepass", "default-right")
-    for settings, accepted in (
-        ({"username": "sidecar", "password": "right"}, True),
-        ({"username": "sidecar", "password": "wrong"}, False),
-        ({"password": "default-right"}, True),
-        ({"password": "wrong"}, False),
-        ({}, False),
-    ):
-        async with opened(own_server.url, **settings) as store:
-            if accepted:
-                assert await claim(store, keys(1), token()) == [Won(1)]
-            else:
-                with pytest.raises(StoreUnavailable, match=r"NOAUTH|WRONGPASS|password"):
-                    await claim(store, keys(1), token())
-
-
-@pytest.mark.process
-async def test_tls(tmp_path: Path) -> None:
-    write_certificates(tmp_path / "ours")
-    write_certificates(tmp_path / "others")
-    port = free_port()
-    with standalone("--tls-port", str(port), *tls_options(tmp_path / "ours")) as server:
-        url = f"rediss://127.0.0.1:{port}"
-        async with opened(url, ca_file=str(tmp_path / "ours" / "ca.pem")) as store:
-            assert (await store.probe()).facts["version"].startswith("Redis")
-            names = keys(300)
-            assert await claim(store, names, token()) == [Won(1)] * 300
-        for settings in ({"ca_file": str(tmp_path / "others" / "ca.pem")}, {}):
-            async with opened(url, **settings) as store:
-                with pytest.raises(StoreUnavailable, match="certificate"):
-                    await claim(store, keys(1), token())
-        async with opened(f"rediss://127.0.0.1:{server.port}", timeout=1.0) as store:
-            with pytest.raises(StoreUnavailable):  # that port speaks no TLS
-                await claim(store, keys(1), token())
-
-
 @pytest.mark.process
 def test_the_production_loop(tmp_path: Path, redis_server: RedisServer) -> None:
     """uvloop has transports of its own, plain, unix and TLS."""
@@ -451,79 +331,6 @@ def test_the_production_loop(tmp_path: Path, redis_server: RedisServer) -> None:
         uvloop.run(use(server.url))
         uvloop.run(use(f"unix://{server.socket}"))
         uvloop.run(use(f"rediss://127.0.0.1:{port}", ca_file=str(tmp_path / "ca.pem")))
-
-
-@pytest.mark.parametrize("form", ["redis://{0}:{1}/3", "unix://{2}?db=3"])
-async def test_a_database_of_its_own(redis_server: RedisServer, form: str) -> None:
-    url = form.format("127.0.0.1", redis_server.port, redis_server.socket)
-    (key,) = keys(1)
-    async with opened(url) as store, opened(redis_server.url) as elsewhere:
-        assert await claim(store, [key], token()) == [Won(1)]
-        assert await store.read([key]) != [None]
-        assert await elsewhere.read([key]) == [None]
-
-
-async def test_a_database_that_is_not_there(redis_server: RedisServer) -> None:
-    async with opened(redis_server.url + "/4000") as store:
-        with pytest.raises(StoreUnavailable, match="DB index"):
-            await claim(store, keys(1), token())
-
-
-@pytest.mark.process
-async def test_the_probe_warns_in_plain_words(own_server: RedisServer) -> None:
-    async with opened(own_server.url) as store:
-        info = await store.probe()
-        assert info.facts["append_only_file"] == "on"
-        assert info.facts["results"] == "in the clear"
-        assert not any("eviction" in warning for warning in info.warnings)
-        assert any("no replica" in warning for warning in info.warnings)
-
-        own_server.command("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
-        own_server.command("CONFIG", "SET", "appendonly", "no")
-        info = await store.probe()
-        assert any("allkeys-lru" in warning for warning in info.warnings)
-        assert any("forgets everything" in warning for warning in info.warnings)
-
-
-async def test_the_probe_leaves_nothing_behind(redis_server: RedisServer) -> None:
-    async with opened(redis_server.url, prefix="probe-only") as store:
-        await store.probe()
-        cursor, found = await store.scan()
-        while cursor:
-            cursor, page = await store.scan(cursor)
-            found += page
-        assert found == []
-
-
-@pytest.mark.parametrize(("version", "accepted"), [("6.2.14", False), ("7.0.0", True)])
-async def test_an_old_server_is_refused(version: str, accepted: bool) -> None:
-    """A small server that says INFO of another version, and to all else that nothing is mine."""
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65536):
-            if b"INFO" in data:
-                text = b"redis_version:%b\r\nrole:slave\r\n" % version.encode()
-                writer.write(b"$%d\r\n%b\r\n" % (len(text), text))
-            elif b"CONFIG" in data:
-                writer.write(b"*2\r\n$4\r\nsave\r\n$0\r\n\r\n")
-            else:
-                writer.write(b"*1\r\n$1\r\nL\r\n")
-
-    async with serving(answer) as url, opened(url) as store:
-        if accepted:
-            assert (await store.probe()).facts["version"] == f"Redis {version}"
-        else:
-            with pytest.raises(ConfigError, match=r"6\.2\.14 is too old"):
-                await store.probe()
-
-
-@pytest.mark.process
-async def test_a_replica_is_no_store(own_server: RedisServer) -> None:
-    with standalone() as master:
-        own_server.command("REPLICAOF", "127.0.0.1", master.port)
-        async with opened(own_server.url) as store:
-            with pytest.raises(StoreUnavailable, match=r"READONLY|not a master"):
-                await claim(store, keys(1), token())
 
 
 async def test_a_foreign_type_under_a_key_of_ours_is_written_over(

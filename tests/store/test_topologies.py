@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ from redis.crc import key_slot
 
 from proxy.core.record import Applied, Busy, Claim, Commit, Done, Release, Replay, Won
 from proxy.errors import ConfigError, StoreUnavailable
-from proxy.store import open_store
 from proxy.store.guard import GuardedStore
 from tests.fakes.redis_server import (
     RedisCluster,
@@ -25,22 +23,12 @@ from tests.fakes.redis_server import (
     standalone,
 )
 from tests.store.certificates import tls_options, write_certificates
-from tests.store.stands import PREFIX, PRINT, TERMS, keys, token
+from tests.store.stands import PREFIX, PRINT, TERMS, keys, opened, token
 
 pytestmark = [pytest.mark.store, pytest.mark.process, pytest.mark.slow]
 
 RESULT = b'{"id":1}'
 SLOTS = [key_slot(b"%02x" % bucket) for bucket in range(64)]
-
-
-@asynccontextmanager
-async def opened(url: str, **settings: object) -> AsyncIterator[GuardedStore]:
-    defaults: dict[str, object] = {"timeout": 5.0, "prefix": PREFIX}
-    store = open_store(url, **(defaults | settings))  # type: ignore[arg-type]
-    try:
-        yield store
-    finally:
-        await store.close()
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ client got.
 
 ledger.py, service.py   what the legacy service did: the truth
 resp.py, link.py        the TCP proxies; points.py: where in a request a proxy is killed
-stores.py, history.py   Redis topologies and their faults; what Redis itself lost
+stand.py, sentinel.py, cluster.py   Redis and its faults; history.py: what Redis itself lost
 rules.py                the rules file of a run: short leases, so that much happens
 clients.py, answers.py  who sends, and what was told
 director.py             the deck of faults

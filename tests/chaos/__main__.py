@@ -9,8 +9,7 @@ import random
 import sys
 
 from tests.chaos.report import render
-from tests.chaos.stage import run_once
-from tests.chaos.stores import STANDS
+from tests.chaos.stage import STANDS, run_once
 
 
 def main() -> int:

@@ -19,7 +19,7 @@ from typing import Final
 
 from tests.chaos.link import Link
 from tests.chaos.points import ServiceTap, StoreTap, Trap
-from tests.chaos.stores import Stand
+from tests.chaos.stand import Stand
 from tests.fakes.processes import Heard, Process, Proxy, accepts, ask, free_port, start, start_proxy
 
 GRACE: Final = 6.0

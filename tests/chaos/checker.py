@@ -56,6 +56,8 @@ class Verdict:
     violations: list[str] = field(default_factory=list)
     excused: Counter[str] = field(default_factory=Counter)
     """What would be a violation, had Redis not lost data or been away: counted, not hidden."""
+    strict: int = 0
+    """Successes that nothing could have excused."""
 
 
 def check(evidence: Evidence) -> Verdict:
@@ -158,6 +160,7 @@ class _Case:
             away = "the store was away" if self.evidence.in_trouble(one) else ""
             same_time = one.processed_at == first.processed_at
             self._must(same_time, "FirstAnswerStays", f"times: {story}", self._excuse or away)
+            self.verdict.strict += not (self._excuse or away)
         times = self.evidence.recorded_times.get(self.name, frozenset())
         self._must(len(times) <= 1, "FirstCommitStays", f"records of {times}", self._excuse)
 

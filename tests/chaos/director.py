@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from tests.chaos.cast import Service, Slot, stopped, without_store
 from tests.chaos.link import Link, Way
 from tests.chaos.points import Point
-from tests.chaos.stores import Stand
+from tests.chaos.stand import Stand
 
 Play = Callable[[], Awaitable[bool]]
 """False: nothing came of it, since what it waited for did not happen."""

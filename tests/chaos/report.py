@@ -24,6 +24,7 @@ def render(outcome: Outcome) -> str:
         f"answers in the quiet afterwards: {outcome.replays.total()}",
         *_table(outcome.replays),
         f"keys of which Redis lost acknowledged data: {outcome.lost_keys}",
+        f"successes that nothing could excuse: {outcome.verdict.strict}",
         f"excused: {outcome.verdict.excused.total()}",
         *_table(outcome.verdict.excused),
         f"VIOLATIONS: {len(outcome.verdict.violations)}",

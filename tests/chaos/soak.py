@@ -25,8 +25,7 @@ import aiohttp
 from tests.chaos.cast import Slot, metric_of
 from tests.chaos.clients import Crowd
 from tests.chaos.link import Way
-from tests.chaos.stage import CALM_SECONDS, Stage
-from tests.chaos.stores import STANDS
+from tests.chaos.stage import CALM_SECONDS, STANDS, Stage
 from tests.fakes.processes import ask
 
 RETENTION: Final = "60s"

@@ -24,12 +24,19 @@ from tests.chaos.answers import Item, Told
 from tests.chaos.cast import Service, Slot
 from tests.chaos.checker import Evidence, Verdict, check
 from tests.chaos.clients import Crowd
+from tests.chaos.cluster import Cluster
 from tests.chaos.director import Director
 from tests.chaos.history import first_times, lost
 from tests.chaos.ledger import Effect, Ledger, Name
 from tests.chaos.rules import rules_file
-from tests.chaos.stores import STANDS, Stand
+from tests.chaos.sentinel import Sentinel
+from tests.chaos.stand import Stand, Standalone
 
+STANDS: Final[dict[str, type[Stand]]] = {
+    "standalone": Standalone,
+    "sentinel": Sentinel,
+    "cluster": Cluster,
+}
 CALM_SECONDS: Final = 60.0
 """For the last undecided items: leases, doubts and backlogs must have run out by then."""
 _PASS_BATCH: Final = 100

@@ -80,6 +80,7 @@ def test_an_honest_story_passes(detects: bool) -> None:
 
     assert verdict.violations == []
     assert verdict.excused == {}
+    assert verdict.strict == 3
 
 
 def told(evidence: Evidence, *more: Told) -> Evidence:

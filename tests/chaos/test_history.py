@@ -12,7 +12,7 @@ from proxy.core.record import Done
 from proxy.store.pipe import pack
 from tests.chaos.history import History, first_times, lost, string_of_dump
 from tests.chaos.ledger import DuplicateError, Ledger, Name
-from tests.chaos.stores import Sentinel
+from tests.chaos.sentinel import Sentinel
 from tests.fakes.redis_server import eventually, standalone
 
 
@@ -101,7 +101,7 @@ async def test_a_real_failover_loses_exactly_what_its_replica_had_not_seen() -> 
         master.kill()
         replica.resume()
         stand._group.wait_for_failover(master)
-        stand._revive(master, replica)
+        stand.revive(master, replica)
         stand._settled()
 
         found = lost(stand.histories())

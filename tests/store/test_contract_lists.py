@@ -1,4 +1,4 @@
-"""The contract of a store, over every store there is: long lists, callers at once, scan and probe."""
+"""The contract of a store, over every store: long lists, callers at once, scan and probe."""
 
 from __future__ import annotations
 

@@ -165,6 +165,9 @@ class Oracle:
     def _success(self, one: Told) -> None:
         truth = self.service.ledger.get(one.name)
         self._must(bool(truth), "SuccessMeansEffect", f"{one}")
+        if one.attempt not in self.trouble and self.kept(one.name):
+            record = self.store.peek(self.key_of(one.name))
+            self._must(isinstance(record, Done), "SuccessIsRecorded", f"{one} over {record}")
         if truth and one.bare != b"{}":
             ours = any(one.bare.startswith(e.raw[:-1]) for e in truth)
             self._must(ours, "Exactness", f"{one} but the service said {truth}")

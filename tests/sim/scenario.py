@@ -43,6 +43,8 @@ class Scenario:
     """At which steps of the loop a proxy is killed."""
     pauses: tuple[tuple[int, float], ...]
     """At which steps a proxy stands still, and for how many seconds."""
+    stalls: tuple[tuple[int, float], ...]
+    """After which batch calls their proxy stands still, so that its lease ends under it."""
     failovers: tuple[tuple[float, int], ...]
     """When a replica takes over, and how many writes it had not seen."""
     outages: tuple[tuple[float, float], ...]
@@ -71,6 +73,7 @@ def draw(seed: int) -> Scenario:
     detects = rng.random() < 0.5
     tells, soft = detects and rng.random() < 0.15, rng.random() < 0.1
     rule = _rule(rng, detects=detects, tells=tells, soft=soft)
+    doubtful = rule.upstream.settles_within is not None and not calm and rng.random() < 0.3
     return Scenario(
         seed=seed,
         rule=rule,
@@ -83,11 +86,12 @@ def draw(seed: int) -> Scenario:
         **_clients(rng),
         crashes=() if calm else _steps(rng),
         pauses=() if calm or rng.random() < 0.5 else _pauses(rng),
+        stalls=() if calm or rng.random() < 0.6 else _stalls(rng),
         failovers=() if calm or rng.random() < 0.8 else ((rng.random() * 4, rng.randint(1, 6)),),
         outages=() if calm else _outages(rng),
         store=StoreFaults(split=0.7) if calm else _store_faults(rng),
-        service=ServiceFaults(latency=0.01) if calm else _service_faults(rng),
-        quiet_at=rng.choice((10.0, 15.0, 30.0)),
+        service=_service_faults(rng, calm=calm, doubtful=doubtful),
+        quiet_at=40.0 if doubtful else rng.choice((10.0, 15.0, 30.0)),
         impatient=0.0 if calm or rng.random() < 0.6 else rng.random() * 0.3,
     )
 
@@ -191,6 +195,10 @@ def _pauses(rng: random.Random) -> tuple[tuple[int, float], ...]:
     )
 
 
+def _stalls(rng: random.Random) -> tuple[tuple[int, float], ...]:
+    return tuple((rng.randint(1, 6), 2.5 + rng.random() * 1.5) for _ in range(2))
+
+
 def _outages(rng: random.Random) -> tuple[tuple[float, float], ...]:
     if rng.random() < 0.8:
         return ()
@@ -211,8 +219,13 @@ def _store_faults(rng: random.Random) -> StoreFaults:
     )
 
 
-def _service_faults(rng: random.Random) -> ServiceFaults:
-    """A few kinds of fault at a time, now and then most calls going wrong."""
+def _service_faults(rng: random.Random, *, calm: bool, doubtful: bool) -> ServiceFaults:
+    """A few kinds of fault at a time, now and then most calls going wrong. ``doubtful``: doubts
+    grow old, items are forwarded again, and that ends in doubt too."""
+    if calm:
+        return ServiceFaults(latency=0.01)
+    if doubtful:
+        return ServiceFaults(latency=0.05, reset_before=0.5, reset_late=0.3, late=LATE)
     kinds = rng.sample(KINDS, rng.randint(0, 4))
     total = rng.choice((0.1, 0.3, 0.6))
     rates = {kind: total / len(kinds) for kind in kinds}

@@ -44,6 +44,7 @@ def quiet(rule: Rule) -> Scenario:
         proxies=1,
         crashes=(),
         pauses=(),
+        stalls=(),
         failovers=(),
         outages=(),
         store=StoreFaults(),

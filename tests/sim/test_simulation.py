@@ -49,6 +49,7 @@ def test_the_seeds_reach_what_they_are_for() -> None:
         seen["calm"] += scenario.calm
         seen["crash"] += bool(scenario.crashes)
         seen["pause"] += bool(scenario.pauses)
+        seen["stall"] += bool(scenario.stalls)
         seen["failover"] += bool(scenario.failovers)
         seen["outage"] += bool(scenario.outages)
         seen["lost replies"] += scenario.store.reply_lost > 0
@@ -57,12 +58,13 @@ def test_the_seeds_reach_what_they_are_for() -> None:
         seen["no detection"] += not scenario.detects
         seen["lookup"] += scenario.rule.upstream.lookup is not None
         seen[f"align {scenario.rule.response.align}"] += 1
-        longest = max((seconds for _, seconds in scenario.pauses), default=0.0)
+        stops = (*scenario.pauses, *scenario.stalls)
+        longest = max((seconds for _, seconds in stops), default=0.0)
         assert LATE + longest < scenario.rule.lease + SETTLES_WITHIN, (
             "settles_within would be a lie"
         )
     assert min(seen.values()) >= SEEDS / 40, seen
-    assert len(seen) == 10 + 4
+    assert len(seen) == 11 + 4
 
 
 def test_a_failing_run_prints_its_seed_and_its_history() -> None:

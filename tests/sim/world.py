@@ -86,8 +86,9 @@ class World:
         self._attempts = itertools.count(1)
         self._attempt_of: dict[bytes, int] = {}
         self._serial = itertools.count(1)
+        self._batch_calls = 0
         self.store.watch = self._watch
-        self.service.asking = self.oracle.forwards
+        self.service.asking = self._asking
         self.service.note = self.note
 
     def note(self, what: str, *details: Any) -> None:
@@ -109,6 +110,15 @@ class World:
     def _watch(self, key: bytes, before: Any, after: Any, token: bytes) -> None:
         self.note("record", self.oracle.names.get(key), after)
         self.oracle.changes(key, before, after, token)
+
+    def _asking(self, attempt: int, tenant: str, items: Sequence[Any]) -> None:
+        self.oracle.forwards(attempt, tenant, items)
+        self._batch_calls += 1
+        for number, seconds in self.scenario.stalls:
+            if number == self._batch_calls:
+                for proxy in self.proxies:
+                    if proxy.name == PROCESS.get():
+                        self._pause(proxy, seconds)
 
     # ---- processes -----------------------------------------------------------------------------
 
@@ -141,7 +151,9 @@ class World:
     def pause_one(self, seconds: float) -> None:
         if not self.proxies:
             return
-        proxy = self.proxies[int(self.rng.random() * len(self.proxies))]
+        self._pause(self.proxies[int(self.rng.random() * len(self.proxies))], seconds)
+
+    def _pause(self, proxy: Proxy, seconds: float) -> None:
         self.note("stands still", proxy.name, seconds)
         self.oracle.stalled.update(proxy.attempts)
         self.loop.pause(proxy.name, seconds)

@@ -212,3 +212,30 @@ async def test_an_item_without_a_key_that_is_called_a_duplicate_is_rejected() ->
     rig.service.script.append(reply(409, {"message": "natural key exists"}))
     sent = await rig.send([{"value": 1}])
     assert (sent.status, sent.body) == (409, {"message": "natural key exists"})
+
+
+@virtual
+async def test_a_lookup_carries_the_clients_credentials_and_nothing_of_its_body() -> None:
+    rig = Rig(make_rule(upstream__lookup=LOOKUP), service=knowing("a/b c"))
+    headers = (
+        ("Authorization", "Bearer x"),
+        ("X-Tenant-Id", "one"),
+        ("Content-Type", "application/json"),
+        ("Idempotency-Key", "k"),
+        ("Content-Digest", "sha-256=:AAAA:"),
+        ("If-Match", '"1"'),
+    )
+    assert (await rig.send(items("a/b c"), headers=headers)).replays == [True]
+    (lookup,) = rig.service.lookups
+    assert lookup.target == "/items?key=a%2Fb%20c"
+    assert lookup.headers == headers[:2]
+    assert lookup.body == b""
+
+
+@virtual
+async def test_a_batch_lookup_says_what_its_body_is() -> None:
+    rig = Rig(make_rule(upstream__lookup=BATCH_LOOKUP), service=knowing("b"))
+    await rig.send(items("a", "b"), headers=(("Authorization", "Bearer x"),))
+    (lookup,) = rig.service.lookups
+    assert (lookup.method, lookup.body) == ("POST", b'{"keys":["a","b"]}')
+    assert ("Content-Type", "application/json") in lookup.headers

@@ -78,21 +78,18 @@ class Adopting:
     async def screen(self, run: Run, rnd: Round, indexes: Sequence[int]) -> list[int]:
         """Ask the service first where the rule says so; what is left is to be forwarded."""
         lookup = run.rule.upstream.lookup
+        barred = {i for i in indexes if i in rnd.won and not rnd.won[i].forwardable}
+        looked: dict[int, Looked]
         if lookup is None:
-            return list(indexes)
-        keyed = [i for i in indexes if run.store_keys[i] is not None]
-        asked = keyed if lookup.always else [i for i in keyed if _is_suspect(rnd, i)]
-        if not asked:
-            return list(indexes)
-        looked = await self._lookups.of(run, asked)
-        barred = {
-            i
-            for i, said in looked.items()
-            if isinstance(said, NotFound) and i in rnd.won and not rnd.won[i].forwardable
-        }
-        undecided = {i: s for i, s in looked.items() if not isinstance(s, NotFound) or i in barred}
-        await self._settle(run, rnd, self._ruled(run, rnd, undecided))
-        return [i for i in indexes if i not in undecided]
+            # Nobody can be asked: such a suspect is as good as not found, and stays in doubt.
+            looked = {i: NotFound() for i in barred}
+        else:
+            keyed = [i for i in indexes if run.store_keys[i] is not None]
+            asked = keyed if lookup.always else [i for i in keyed if _is_suspect(rnd, i)]
+            looked = await self._lookups.of(run, asked)
+        decided = {i: s for i, s in looked.items() if not isinstance(s, NotFound) or i in barred}
+        await self._settle(run, rnd, self._ruled(run, rnd, decided))
+        return [i for i in indexes if i not in decided]
 
     async def adopt(self, run: Run, rnd: Round, items: Sequence[int], message: str) -> None:
         """The service called each of ``items`` a duplicate, and said ``message``."""

@@ -20,7 +20,6 @@ from proxy.values import (
     address,
     algorithms,
     count,
-    duration,
     networks,
     one_of,
     origin,
@@ -30,6 +29,7 @@ from proxy.values import (
     readable,
     size,
 )
+from rules.load import parse_duration as duration
 
 PREFIX: Final = "IDEMPROXY_"
 
@@ -128,7 +128,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     _row("MAX_CONNECTIONS", "1000", "number", "client connections at once; more: 503", count),
     _row(
         "MAX_BUFFERED",
-        "128MiB",
+        "64MiB",
         "size",
         "batch bodies held at once, all requests together; more: 503",
         size,

@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-_DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
-_SIZE: Final = re.compile(r"([0-9]+)(B|KiB|MiB|GiB)?")
-_SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_BYTES: Final = {None: 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+from rules.load import parse_duration, parse_size
+
 _ALGORITHMS: Final = frozenset(
     f"{family}{bits}" for family in ("HS", "RS", "ES", "PS") for bits in (256, 384, 512)
 ) | {"EdDSA"}
@@ -45,27 +43,19 @@ class Origin:
         return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
 
 
-def duration(text: str) -> float:
-    """Seconds from ``250ms``, ``30s``, ``5m``, ``24h``, ``7d``."""
-    match = _DURATION.fullmatch(text)
-    if not match:
-        raise ValueError("a duration is a number with ms, s, m, h or d, such as 250ms")
-    return float(match.group(1)) * _SECONDS[match.group(2)]
-
-
 def positive_duration(text: str) -> float:
-    seconds = duration(text)
+    seconds = parse_duration(text)
     if seconds <= 0:
         raise ValueError("must be more than zero")
     return seconds
 
 
 def size(text: str) -> int:
-    """Bytes from ``8MiB``, ``64KiB``, ``1GiB`` or a plain number."""
-    match = _SIZE.fullmatch(text)
-    if not match or not int(match.group(1)):
-        raise ValueError("a size is a number with B, KiB, MiB or GiB, such as 8MiB")
-    return int(match.group(1)) * _BYTES[match.group(2)]
+    """Bytes, as the rules file writes them (``8MiB``), or a plain number; at least one."""
+    number = int(text) if re.fullmatch(r"[0-9]{1,12}", text) else parse_size(text)
+    if number < 1:
+        raise ValueError("must be more than zero")
+    return number
 
 
 def count(text: str) -> int:

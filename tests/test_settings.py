@@ -9,7 +9,8 @@ import pytest
 
 from proxy.errors import ConfigError
 from proxy.settings import SETTINGS, Settings, defaults, from_env_and_flags, read_secret
-from proxy.values import Address, Origin, address, count, duration, networks, origin, size
+from proxy.values import Address, Origin, address, count, networks, origin, size
+from rules.load import parse_duration as duration
 
 
 def test_the_table_and_the_class_are_one() -> None:
@@ -120,9 +121,9 @@ def test_sizes(text: str, count_of_bytes: int) -> None:
     assert size(text) == count_of_bytes
 
 
-@pytest.mark.parametrize("text", ["", "0", "1.5MiB", "8MB", "-1", "8 MiB", "MiB"])
+@pytest.mark.parametrize("text", ["", "0", "8Mb", "-1", "MiB", "1.5"])
 def test_no_sizes(text: str) -> None:
-    with pytest.raises(ValueError, match="size"):
+    with pytest.raises(ValueError, match=r"size|more than zero"):
         size(text)
 
 

@@ -25,7 +25,7 @@ from proxy.lifecycle import Lifecycle
 from proxy.metrics import Metrics
 from proxy.problems import MEDIA_TYPE, TYPE
 from proxy.reload import Reloader
-from proxy.values import duration
+from rules.load import parse_duration
 from rules.model import Rule
 
 _LOG: Final = logging.getLogger(__name__)
@@ -185,7 +185,7 @@ class Admin:
 
 def _seconds(request: web.Request, name: str) -> float:
     try:
-        wait = duration(request.query.get(name, "0s"))
+        wait = parse_duration(request.query.get(name, "0s"))
     except ValueError as error:
         raise Problem(400, "bad-request", f"{name}: {error}") from error
     if wait > _LONGEST_WAIT:

@@ -6,8 +6,10 @@ import asyncio
 
 import pytest
 
-from proxy.core.record import Held
+from proxy.core.record import Claim, Held, MarkDoubt
+from proxy.flow import terms_of
 from proxy.store.memory import MemoryStore
+from rules.request import fingerprints
 from tests.fakes.rig import LOOKUP, Rig, Sent, items, make_rule
 from tests.fakes.service import Service, reply
 from tests.fakes.virtual import virtual
@@ -250,3 +252,22 @@ async def test_fifty_requests_at_once_for_overlapping_keys_do_each_once() -> Non
     ids = {(r["key"], r["id"]) for a in answers for r in a.results}
     assert len(ids) == 10
     assert sum(not replay for a in answers for replay in a.replays) == 10
+
+
+@virtual
+async def test_a_suspect_that_nobody_can_ask_for_is_not_forwarded_though_it_was_never_sent() -> (
+    None
+):
+    """An unsent claim would be free to take over; this one was marked by an owner before it."""
+    rule = make_rule(upstream__detects_duplicates=False, lease="11s")
+    rig = Rig(rule, service=Service(detects=False), store=shared_store())
+    keys = rig.keys.store_keys("items", 1, (), [("a",), ("b",)])
+    prints = fingerprints(rule, rig.exchange(items("a", "b")).batch.raws)
+    terms = terms_of(rule)
+    await rig.store.claim(keys, [Claim(p) for p in prints], b"crashed-----", terms)
+    await rig.store.settle(keys[:1], [MarkDoubt(prints[0])], b"before------", terms)
+    await asyncio.sleep(11.1)
+    sent = await rig.send(items("a", "b"))
+    assert sent.codes == ["OUTCOME_UNKNOWN", None]
+    assert sent.results[0]["error"]["retryable"] is False
+    assert rig.service.effects == ["b"]

@@ -80,7 +80,11 @@ class ClientBody:
                 self._observer.limit("buffered")
                 self.over_budget = True
                 return None
-        return b"".join(self._held) if self._size <= limit else None
+        if self._size > limit:
+            return None
+        if len(self._held) > 1:
+            self._held = [b"".join(self._held)]  # once in memory, and not twice
+        return self._held[0] if self._held else b""
 
     async def chunks(self, tap: Callable[[bytes], None] | None = None) -> AsyncIterator[bytes]:
         """What is held, then the rest as it comes; each piece is shown to ``tap`` too."""

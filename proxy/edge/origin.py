@@ -40,6 +40,9 @@ from proxy.headers import first, from_raw
 from proxy.settings import Settings
 
 _READ_BUFFER: Final = 2**16
+_PIECE: Final = 2**16
+"""What waits for a slow client waits where reading from the service can be paused, and not all of
+it behind the client's socket."""
 _MAX_LINE: Final = 64 * 1024
 _MAX_HEADERS: Final = 256
 
@@ -114,7 +117,7 @@ class OriginResponse:
         """The body as it arrives, still in its content coding. Raises OriginError where it ends
         before its end."""
         try:
-            while chunk := await self._content.readany():
+            while chunk := await self._content.read(_PIECE):
                 yield chunk
         except (ClientError, OSError, HttpProcessingError) as error:
             raise OriginError("failed", f"response body: {_name(error)}", sent=True) from error

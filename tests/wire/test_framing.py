@@ -106,6 +106,7 @@ BAD_BODIES = {
     "chunk size and space": GOOD_CHUNKS.replace(b"3\r\n", b"3 \r\n"),
     "chunk too long": GOOD_CHUNKS.replace(b"abc\r\n", b"abcdef\r\n"),
     "chunk ended by LF": GOOD_CHUNKS.replace(b"3\r\nabc\r\n", b"3\nabc\n"),
+    "length in a trailer": GOOD_CHUNKS.replace(b"0\r\n\r\n", b"0\r\nContent-Length: 9\r\n\r\n"),
     "huge chunk size": GOOD_CHUNKS.replace(b"3\r\n", b"ffffffffffffffffff\r\n"),
 }
 

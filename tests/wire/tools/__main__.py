@@ -40,7 +40,7 @@ def own_tool(name: str) -> str:
     """A tool from PyPI, in an environment of its own: its dependencies are not ours."""
     if not (OWN / "bin" / name).exists():
         subprocess.run([sys.executable, "-m", "venv", str(OWN)], check=True)
-        pip = [str(OWN / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check"]
+        pip = [str(OWN / "bin" / "pip"), "install", "-qqq", "--disable-pip-version-check"]
         subprocess.run([*pip, "-r", str(HERE / "requirements.txt")], check=True)
     return str(OWN / "bin" / name)
 
@@ -194,6 +194,8 @@ def schemathesis() -> str:
                     *(tool, "run", f"{up.admin}/openapi.json", "--checks", "all"),
                     *("-H", f"Authorization: Bearer {TOKEN}", "--max-examples", "25"),
                     *("--exclude-path", "/drain", "--seed", "1", "--no-color"),
+                    # To JSON Schema 899.0 is an integer; the API takes 899 and says so.
+                    *("--exclude-checks", "positive_data_acceptance"),
                 ],
                 600,
             )
@@ -217,11 +219,11 @@ def redbot() -> str:
 
 
 def findings(tool: str, url: str) -> list[str]:
-    """The notes of one report; times, sizes and Via, which has to be there, are left out."""
+    """The notes of one report, without numbers, and without the one that a gateway is there."""
     code, said = say([tool, "-o", "text", url], 120)
     expect(code == 0, said)
     notes = [line.strip() for line in said.split("\n") if line.strip().startswith("*")]
-    return [re.sub(r"\d+", "N", note) for note in notes if "Via" not in note]
+    return [re.sub(r"\d+", "N", note) for note in notes if "intermediaries" not in note]
 
 
 TOOLS: tuple[Callable[[], str], ...] = (

@@ -60,8 +60,8 @@ class Oracle:
         self.trouble: set[int] = set()
         self.stalled: set[int] = set()
         """Attempts whose process stood still: a lease may have ended unseen."""
-        self.blind: set[Name] = set()
-        """Forwarded by a request that did not know what the store has."""
+        self.asked: dict[int, set[Name]] = {}
+        """What each attempt asks for."""
         self.holders: defaultdict[Name, set[bytes]] = defaultdict(set)
         self.unrecorded: set[Name] = set()
         """Forwarded while the store did not answer: it cannot know of them."""
@@ -94,8 +94,6 @@ class Oracle:
             name = (tenant, item["key"])
             record = self.store.peek(self.key_of(name))
             blind = attempt in self.trouble and self.scenario.rule.fail_open
-            if blind:
-                self.blind.add(name)
             if blind and not self.scenario.detects:
                 self.unrecorded.add(name)  # what the rule's owner asked for
                 continue
@@ -197,8 +195,11 @@ class Oracle:
                 effects = self.service.ledger.get(one.name, [])
                 did = [e for e in effects if (e.attempt, e.value) == (one.attempt, one.value)]
                 self._must(not did, "FailureIsTrue", f"{one} but {did}")
+        blind = set().union(*(self.asked.get(attempt, set()) for attempt in self.trouble))
         for name, told in answers.items():
             self._one_answer(name, told)
+            if self.kept(name) and name not in blind:
+                self._one_content(name, told)
 
     def _one_answer(self, name: Name, told: Sequence[Told]) -> None:
         good = [t for t in told if t.code is None]
@@ -210,14 +211,19 @@ class Oracle:
             self._must(isinstance(record, Done), "SuccessIsRecorded", f"{name} is {record}")
         else:
             self._must(record is not None, "SuccessIsRecorded", f"{name} is forgotten")
-        if not self.scenario.rule.request.ignore_mismatch and name not in self.blind:
-            done = {e.value for e in self.service.ledger[name]}
-            other = [t for t in recorded if t.value not in done]
-            self._must(not other, "NoOtherContent", f"{other}, but the service did {done}")
         times = {t.processed_at for t in recorded}
         self._must(len(times) <= 1, "FirstAnswerStays", f"{name}: {recorded}")
         real = {t.bare for t in recorded if t.bare != b"{}"}
         self._must(len(real) <= 1, "FirstAnswerStays", f"{name}: {recorded}")
+
+    def _one_content(self, name: Name, told: Sequence[Told]) -> None:
+        """Whoever asks for other content than was done is told so. What was adopted blindly,
+        while the store did not answer, bears no fingerprint."""
+        if self.scenario.rule.request.ignore_mismatch:
+            return
+        done = {e.value for e in self.service.ledger.get(name, [])}
+        other = [t for t in told if t.code is None and t.value not in done]
+        self._must(not other, "NoOtherContent", f"{other}, but the service did {done}")
 
     def _must(self, holds: bool, promise: str, what: str) -> None:
         if not holds:

@@ -190,8 +190,10 @@ class World:
         """``proxy`` handles a request, in a task of its own process."""
         attempt = next(self._attempts)
         self.note("request", attempt, proxy.name, tenant, wanted)
-        for key, _ in wanted:
-            self.oracle.key_of((tenant, key))
+        names = {(tenant, key) for key, _ in wanted}
+        self.oracle.asked[attempt] = names
+        for name in sorted(names):
+            self.oracle.key_of(name)
         context = contextvars.Context()
         context.run(PROCESS.set, proxy.name)
         context.run(ATTEMPT.set, attempt)

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from tests.fakes.processes import ROOT, Proxy, ask, free_port, proxy
 from tests.wire.gateway import RULE
+from tests.wire.tools.proxy import stop
 from tests.wire.tools.site import serve
 
 HERE = Path(__file__).parent
@@ -109,8 +110,12 @@ def varnishtest() -> str:
     helper = f"cd {ROOT} && {sys.executable} -m tests.wire.tools.proxy"
     for script in scripts:
         port = str(free_port())
-        macros = [f"-Dport={port}", f"-Dstart={helper} start", f"-Dstop={helper} stop"]
-        code, said = say(["varnishtest", "-t", "60", *macros, str(script)])
+        with tempfile.TemporaryDirectory() as folder:
+            macros = [f"-Dport={port}", f"-Dfolder={folder}", f"-Dstart={helper}"]
+            try:
+                code, said = say(["varnishtest", "-t", "60", *macros, str(script)])
+            finally:
+                stop(Path(folder))
         expect(code == 0, said[-4000:])
     return f"{len(scripts)} scripts"
 

@@ -1,4 +1,4 @@
-"""For the varnishtest scripts: ``start UPSTREAM_PORT FOLDER PORT`` and ``stop FOLDER``."""
+"""A proxy for a varnishtest script: ``UPSTREAM_PORT FOLDER PORT``; who ran the script stops it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from tests.fakes.processes import accepts, free_port
@@ -33,12 +34,13 @@ def start(upstream: str, folder: Path, port: str) -> int:
     return 0
 
 
-def stop(folder: Path) -> int:
-    os.kill(int((folder / "pid").read_text()), signal.SIGTERM)
-    return 0
+def stop(folder: Path) -> None:
+    """End what ``start`` started there, if it did."""
+    file = folder / "pid"
+    if file.exists():
+        with suppress(ProcessLookupError):
+            os.kill(int(file.read_text()), signal.SIGTERM)
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "start":
-        sys.exit(start(sys.argv[2], Path(sys.argv[3]), sys.argv[4]))
-    sys.exit(stop(Path(sys.argv[2])))
+    sys.exit(start(sys.argv[1], Path(sys.argv[2]), sys.argv[3]))

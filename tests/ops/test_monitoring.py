@@ -47,6 +47,7 @@ def program(name: str) -> str:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.process
 @pytest.mark.parametrize(
     "words",
@@ -62,6 +63,7 @@ def test_promtool_is_content(words: tuple[str, ...]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.process
 @pytest.mark.parametrize("alert", [alert["alert"] for alert in ALERTS])
 def test_the_tests_notice_an_alert_that_never_fires(alert: str, tmp_path: Path) -> None:

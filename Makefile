@@ -18,7 +18,7 @@ ROUNDS ?= 5
 SECONDS ?= 2
 ONLY ?=
 
-.PHONY: help demo redis test test-all test-rest slow lint lock model sim chaos soak bench k8s pod wire browser clean
+.PHONY: help demo redis test test-all test-rest slow lint lock model sim chaos chaos-short soak bench streaming k8s pod wire browser clean
 
 help: ## what there is
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -84,6 +84,9 @@ bench: $(DEV) redis ## ROUNDS=5 SECONDS=2 ONLY=: side by side, floors and goals
 	@$(NEED) -p libnginx-mod-http-lua
 	@$(NEED) -p lua-cjson
 	$(BIN)/python -m bench --rounds $(ROUNDS) --seconds $(SECONDS) --only "$(ONLY)"
+
+streaming: $(DEV) ## 1 GB up and down through a pass-through route
+	$(BIN)/python -m bench.streaming
 
 wire: $(DEV) ## framing, slow clients, fuzzing: other people's tools
 	$(BIN)/python -m tests.wire.tools

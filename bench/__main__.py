@@ -45,18 +45,22 @@ def main() -> int:
         print(f"not installed: {', '.join(missing)}", file=sys.stderr)
         return 1
     started, results = time.monotonic(), Results()
-    with Stack() as stack:
-        wrk = Wrk(stack)
-        used: dict[str, float] = {}
-        shown = memory.ids(stack)
-        if not asked.wanted or "memory" in asked.wanted:
-            used = memory.measure(stack, wrk, asked.seconds)
-            stack.drop("ours-fresh")
-        for name, cells in groups():
-            if not asked.wanted or name in asked.wanted:
-                measure(stack, wrk, cells, results, asked)
-    path = write(results, used, shown, asked)
-    tables(results, used, shown)
+    used: dict[str, float] = {}
+    shown: dict[str, str] = {}
+    try:
+        with Stack() as stack:
+            wrk = Wrk(stack)
+            shown |= memory.ids(stack)
+            if not asked.wanted or "memory" in asked.wanted:
+                used |= memory.measure(stack, wrk, asked.seconds)
+                stack.drop("ours-fresh")
+            for name, cells in groups():
+                if not asked.wanted or name in asked.wanted:
+                    measure(stack, wrk, cells, results, asked)
+    finally:
+        # What was measured before something failed is worth having.
+        path = write(results, used, shown, asked)
+        tables(results, used, shown)
     print(f"\n{asked.rounds} rounds of {asked.seconds:g} s, {time.monotonic() - started:.0f} s"
           f" in all; every sample in {path.relative_to(HERE.parent)}")  # fmt: skip
     return 0

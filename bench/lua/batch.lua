@@ -23,7 +23,7 @@ function init(args)
   wrk.method = "POST"
   wrk.headers["Content-Type"] = "application/json"
   wrk.headers["X-Tenant-Id"] = "bench"
-  for batch = 1, POOL do
+  for batch = 1, mix == "new" and 0 or POOL do
     fixed[batch] = known(batch)
     whole[batch] = wrk.format(nil, nil, nil,
       '{"notifications":[' .. table.concat(fixed[batch], ",") .. ']}')

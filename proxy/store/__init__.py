@@ -15,7 +15,8 @@ from proxy.store.link import Access
 from proxy.store.memory import MemoryStore
 from proxy.store.redis import RedisStore
 from proxy.store.sealed import SealedStore, Sealer
-from proxy.store.topology import Cluster, Sentinels, Single, Topology
+from proxy.store.sentinels import Sentinels
+from proxy.store.topology import Cluster, Single, Topology
 from proxy.store.url import StoreUrl, parse_store_url
 
 __all__ = ["ScannableStore", "Store", "StoreInfo", "open_store", "parse_store_url"]

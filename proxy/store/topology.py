@@ -17,11 +17,10 @@ from proxy.core.keys import BUCKETS
 from proxy.errors import StoreUnavailable
 from proxy.store.breaker import Breaker
 from proxy.store.link import Access, Address, Link, connection, open_pipe, shared
-from proxy.store.pipe import Pipe, PipeLost, pack
+from proxy.store.pipe import pack
 
 _REDIRECTIONS: Final = 8
 _SLOTS: Final = pack(b"CLUSTER", b"SLOTS")
-_ROLE: Final = pack(b"ROLE")
 
 
 class Topology(Protocol):
@@ -55,67 +54,6 @@ class Single:
 
     async def close(self) -> None:
         await self._link.close()
-
-
-class Sentinels:
-    """The master that the Sentinels name. It is asked for its role when it is connected, and looked
-    for again when it is lost or says that it is a master no more."""
-
-    sharded = False
-
-    def __init__(self, access: Access, sentinels: Sequence[Address], master: str, db: int) -> None:
-        self.kind = "sentinel"
-        self._access = access
-        self._sentinels = list(sentinels)
-        self._master = master
-        self._db = db
-        self._link = Link(self._dial)
-
-    async def call(self, bucket: int, command: bytes, load: bytes | None = None) -> Any:  # noqa: ARG002
-        return await self._link.call(command, load=load)
-
-    async def links(self) -> Sequence[Link]:
-        return (self._link,)
-
-    async def close(self) -> None:
-        await self._link.close()
-
-    async def _dial(self) -> Pipe:
-        problems = []
-        for sentinel in tuple(self._sentinels):
-            try:
-                address = await self._locate(sentinel)
-                pipe = await open_pipe(
-                    connection(self._access, address, self._db), self._access.timeout
-                )
-                role = await _reply(pipe, _ROLE)
-            except (StoreUnavailable, PipeLost) as error:
-                problems.append(f"{sentinel[0]}:{sentinel[1]}: {error}")
-                continue
-            if isinstance(role, list) and role[0] == b"master":
-                # The one that answered is asked first the next time.
-                self._sentinels.remove(sentinel)
-                self._sentinels.insert(0, sentinel)
-                return pipe
-            pipe.abort("not a master")
-            problems.append(f"{address[0]}:{address[1]} is not a master")
-        raise StoreUnavailable("no sentinel led to a master: " + "; ".join(problems))
-
-    async def _locate(self, sentinel: Address) -> Address:
-        """Most Sentinels have no password, and refuse one."""
-        access = self._access
-        command = pack(b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", self._master)
-        open_access = Access(None, None, access.tls, access.ca_file, access.timeout)
-        reply: Any = None
-        for attempt in (open_access, access):
-            pipe = await open_pipe(connection(attempt, sentinel), access.timeout)
-            reply = await _reply(pipe, command)
-            pipe.abort("asked")
-            if not (isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOAUTH")):
-                break
-        if not isinstance(reply, list):
-            raise StoreUnavailable(f"does not know the master {self._master!r}: {reply}")
-        return reply[0].decode(), int(reply[1])
 
 
 class Cluster:
@@ -247,11 +185,3 @@ class Cluster:
         self._masters = list(masters)
         for address in set(self._links).difference(self._masters, self._seeds):
             await self._links.pop(address).close()
-
-
-async def _reply(pipe: Pipe, command: bytes) -> Any:
-    try:
-        return await pipe.send(command)
-    except BaseException:
-        pipe.abort("nobody waits")
-        raise

@@ -19,7 +19,6 @@ from proxy.adopting import Adopting, mismatch
 from proxy.asking import Asking
 from proxy.core.fate import Code, Outcome, echo_of, failed, from_record
 from proxy.core.keys import KeyMaker
-from proxy.core.plan import Plan, make_plan
 from proxy.core.record import (
     TOKEN_BYTES,
     Busy,
@@ -29,7 +28,6 @@ from proxy.core.record import (
     Mismatch,
     Release,
     Replay,
-    Terms,
     Won,
 )
 from proxy.core.upstream import Upstream
@@ -39,14 +37,13 @@ from proxy.forward import Forwarder
 from proxy.leases import Leases, store_unavailable
 from proxy.lookups import Lookups
 from proxy.observe import Observer
+from proxy.preparing import prepare, terms_of
 from proxy.run import Round, Run, in_progress
 from proxy.settling import Backlog, Settler
 from proxy.stitch import report_refusal, stitch
 from proxy.store.base import Store
 from proxy.waiting import Waiting
 from rules.model import Problem as KeyProblem
-from rules.model import Rule
-from rules.request import fingerprints
 
 log = logging.getLogger("proxy.flow")
 
@@ -149,7 +146,10 @@ class Flow:
     # ---- one request ---------------------------------------------------------------------------
 
     async def _work(self, run: Run) -> None:
-        plan = self._plan(run)
+        exchange = run.exchange
+        prepared = prepare(exchange.rule, exchange.batch, exchange.scope, self._keys)
+        run.store_keys, run.fingerprints = prepared.store_keys, prepared.fingerprints
+        plan = prepared.plan
         run.echoes = plan.echoes
         run.decide(plan.mismatches, mismatch())
         for index, problem in plan.invalid.items():
@@ -169,28 +169,6 @@ class Flow:
             run.fates[index] = echo_of(fate)
             if first in run.upstream_decided:
                 run.upstream_decided.add(index)
-
-    def _plan(self, run: Run) -> Plan:
-        exchange, rule, batch = run.exchange, run.rule, run.exchange.batch
-        prints: Sequence[bytes | None]
-        if rule.request.ignore_mismatch:
-            prints = [None] * len(batch)
-        else:
-            prints = fingerprints(rule, batch.raws)
-        keyed = [key for key in batch.keys if key is not None]
-        made = self._keys.store_keys(rule.name, rule.generation, exchange.scope, keyed)
-        if batch.problems:
-            each = iter(made)
-            run.store_keys = [None if key is None else next(each) for key in batch.keys]
-        else:
-            run.store_keys = made
-        run.fingerprints = prints
-        return make_plan(
-            batch.keys,
-            batch.problems,
-            prints,
-            forward_missing_key=rule.request.forward_missing_key,
-        )
 
     async def _claim_and_forward(
         self,
@@ -307,15 +285,3 @@ def _not_won(run: Run, index: int, reply: ClaimReply, busy: dict[int, int]) -> N
 def _wake(due: asyncio.Future[None]) -> None:
     if not due.done():
         due.set_result(None)
-
-
-def terms_of(rule: Rule) -> Terms:
-    """What ``rule`` says of its records."""
-    settles = rule.upstream.settles_within
-    return Terms(
-        lease=round(rule.lease * 1000),
-        retention=round(rule.retention * 1000),
-        detects_duplicates=rule.upstream.detects_duplicates,
-        has_lookup=rule.upstream.lookup is not None,
-        settles_within=None if settles is None else round(settles * 1000),
-    )

@@ -23,7 +23,7 @@ from proxy.admin.records import milliseconds, read_key, read_scope
 from proxy.core.keys import KeyMaker
 from proxy.core.record import TOKEN_BYTES, Applied, Commit, Stands, Terms
 from proxy.errors import StoreUnavailable
-from proxy.flow import terms_of
+from proxy.preparing import terms_of
 from proxy.store.base import Store
 from rules.match import RuleSet
 from rules.model import Key, Rule

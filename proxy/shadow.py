@@ -13,14 +13,14 @@ from collections.abc import Callable, Sequence
 from proxy.core.delivery import OF_VERDICT, Delivery
 from proxy.core.fate import Outcome
 from proxy.core.keys import KeyMaker
-from proxy.core.plan import Plan, make_plan
+from proxy.core.plan import Plan
 from proxy.core.record import TOKEN_BYTES, Commit, Done, Doubt, Record
 from proxy.errors import StoreUnavailable
-from proxy.flow import terms_of
 from proxy.observe import Observer
+from proxy.preparing import prepare, terms_of
 from proxy.store.base import Store
 from rules.model import Align, Batch, Rule, Verdict
-from rules.request import fingerprints, read_batch
+from rules.request import read_batch
 from rules.response import Response, is_duplicate, is_failed, results, verdict
 
 log = logging.getLogger("proxy.shadow")
@@ -61,27 +61,11 @@ class Shadow:
     async def _observe(
         self, rule: Rule, scope: tuple[str, ...], batch: Batch, response: Response
     ) -> None:
-        prints: Sequence[bytes | None] = (
-            [None] * len(batch) if rule.request.ignore_mismatch else fingerprints(rule, batch.raws)
-        )
-        plan = make_plan(
-            batch.keys,
-            batch.problems,
-            prints,
-            forward_missing_key=rule.request.forward_missing_key,
-        )
-        store_keys = dict(
-            zip(
-                plan.firsts,
-                self._keys.store_keys(
-                    rule.name, rule.generation, scope, [batch.keys[i] or () for i in plan.firsts]
-                ),
-                strict=True,
-            )
-        )
-        records = dict(
-            zip(plan.firsts, await self._store.read(list(store_keys.values())), strict=True)
-        )
+        prepared = prepare(rule, batch, scope, self._keys)
+        plan, prints = prepared.plan, prepared.fingerprints
+        store_keys = {i: prepared.store_keys[i] or b"" for i in plan.firsts}
+        read = await self._store.read(list(store_keys.values()))
+        records = dict(zip(plan.firsts, read, strict=True))
         fresh = self._count(rule, plan, records, prints)
         said = verdict(rule, response)
         self._count_calls(rule, plan, fresh, said)

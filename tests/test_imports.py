@@ -45,7 +45,17 @@ def test_the_core_imports_only_itself_and_the_rules() -> None:
 
 
 def test_the_driver_knows_no_library_of_either_edge() -> None:
-    driver = ("flow", "forward", "adopting", "leases", "settling", "waiting", "shadow", "lookups")
+    driver = (
+        "flow",
+        "preparing",
+        "forward",
+        "adopting",
+        "leases",
+        "settling",
+        "waiting",
+        "shadow",
+        "lookups",
+    )
     for name in driver:
         found = {n.split(".")[0] for n in imports(ROOT / f"proxy/{name}.py")}
         assert not found & {"aiohttp", "redis", "prometheus_client"}, name

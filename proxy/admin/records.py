@@ -35,7 +35,7 @@ from proxy.core.record import (
     Stands,
 )
 from proxy.errors import Problem, StoreUnavailable
-from proxy.flow import terms_of
+from proxy.preparing import terms_of
 from proxy.store.base import ScannableStore
 from rules.match import RuleSet
 from rules.model import Key, Rule

@@ -176,7 +176,7 @@ async def test_the_backlog_is_bounded_and_gives_up_at_the_end() -> None:
     seen = Recorder()
     backlog = Backlog(store, seen)
     from proxy.core.record import Release
-    from proxy.flow import terms_of
+    from proxy.preparing import terms_of
 
     half = BACKLOG_ITEMS // 2
     for _ in range(3):

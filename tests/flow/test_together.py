@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from proxy.core.record import Claim, Held, MarkDoubt
-from proxy.flow import terms_of
+from proxy.preparing import terms_of
 from proxy.store.memory import MemoryStore
 from rules.request import fingerprints
 from tests.fakes.rig import LOOKUP, Rig, Sent, items, make_rule

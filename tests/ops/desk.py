@@ -10,9 +10,9 @@ from proxy.admin.app import Admin
 from proxy.admin.records import Desk
 from proxy.core.keys import KeyMaker
 from proxy.core.record import Claim, Commit, MarkDoubt, Settlement
-from proxy.flow import terms_of
 from proxy.lifecycle import Lifecycle
 from proxy.logs import Telling
+from proxy.preparing import terms_of
 from proxy.reload import Reloader
 from proxy.store.memory import MemoryStore
 from rules.model import Key

@@ -13,7 +13,7 @@ from pytest_aiohttp.plugin import AiohttpClient
 
 from proxy.admin.records import milliseconds, moment
 from proxy.core.record import Claim, Doubt, Replay
-from proxy.flow import terms_of
+from proxy.preparing import terms_of
 from tests.ops.desk import BEARER, START, Office
 
 Client = TestClient[Any, Any]

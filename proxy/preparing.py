@@ -1,0 +1,56 @@
+"""From a batch to what is asked of the store: fingerprints, store keys, and who is to be claimed.
+
+Law: pure; enforcing and shadowing prepare alike, so that what one recorded the other finds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from proxy.core.keys import KeyMaker
+from proxy.core.plan import Plan, make_plan
+from proxy.core.record import Terms
+from rules.model import Batch, Rule
+from rules.request import fingerprints
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """``store_keys[i]`` is None where item i has no key; ``fingerprints[i]`` is None where the
+    rule does not compare content."""
+
+    plan: Plan
+    store_keys: Sequence[bytes | None]
+    fingerprints: Sequence[bytes | None]
+
+
+def prepare(rule: Rule, batch: Batch, scope: tuple[str, ...], keys: KeyMaker) -> Prepared:
+    """Everything about a batch that can be known without asking anybody."""
+    compared = not rule.request.ignore_mismatch
+    prints: Sequence[bytes | None]
+    prints = fingerprints(rule, batch.raws) if compared else [None] * len(batch)
+    plan = make_plan(
+        batch.keys,
+        batch.problems,
+        prints,
+        forward_missing_key=rule.request.forward_missing_key,
+    )
+    keyed = [key for key in batch.keys if key is not None]
+    made: Sequence[bytes | None] = keys.store_keys(rule.name, rule.generation, scope, keyed)
+    if batch.problems:
+        each = iter(made)
+        made = [None if key is None else next(each) for key in batch.keys]
+    return Prepared(plan, made, prints)
+
+
+def terms_of(rule: Rule) -> Terms:
+    """What ``rule`` says of its records."""
+    settles = rule.upstream.settles_within
+    return Terms(
+        lease=round(rule.lease * 1000),
+        retention=round(rule.retention * 1000),
+        detects_duplicates=rule.upstream.detects_duplicates,
+        has_lookup=rule.upstream.lookup is not None,
+        settles_within=None if settles is None else round(settles * 1000),
+    )

@@ -2,19 +2,21 @@
 
 The pipeline, in one picture of words::
 
-    client ──> app.py ──no rule──────────> passthrough.py ──> legacy service, streamed
-                 │ rules.match, scope, mode
+    client ──> edge/, app.py ──no rule───> passthrough.py ──> edge/origin.py ──> legacy service
+                 │  batching.py     rules.match, scope, mode; rules.request: bytes -> Batch
+                 ├──shadow──> passthrough.py, then shadow.py with copies of what went by
                  ▼
                flow.py    one task a request, which outlives its client
-                 │  rules.request   bytes -> Batch
-                 │  core.plan       fold repeats; who is to be claimed
-                 │  store.claim     one round trip: won | replay | busy | mismatch | doubt
-                 ├─> forward.py     chunks, leases, isolation ──> upstream.py ──> legacy service
-                 │     core.isolation, core.delivery, rules.response, lookups
-                 │  store.settle    each delivery as it arrives: commit | release | doubt
+                 │  preparing.py    fingerprints, store keys, core.plan: fold repeats
+                 │  asking.py       store.claim, one round trip: won | replay | busy | ...
+                 ├─> forward.py     chunks, leases.py, core.isolation ──> upstream.py ──> service
+                 │     adopting.py  results, duplicates and lookups.py -> fates and commits
+                 │  settling.py     store.settle, each delivery as it arrives; the backlog
                  │  waiting.py      what others hold, polled for, after all held is forwarded
                  ▼
-               core.answer, rules.render   one ordered answer
+               stitch.py: core.answer, rules.render   one ordered answer
+
+    serve.py puts it together; reload.py, admin/, metrics.py, logs.py and cli/ stand around it.
 
 Law: ``core`` is pure (no await, clock, log, aiohttp or redis; ``now`` is passed in) and imports
 only itself and ``rules``; ``rules`` imports nothing of ``proxy``.

@@ -27,6 +27,7 @@ from tests.sim.loop import NOWHERE
 ATTEMPT: Final[contextvars.ContextVar[int]] = contextvars.ContextVar("attempt", default=0)
 """Which request of a client a call is made for; its tasks inherit it."""
 JSON: Final = (("Content-Type", "application/json"), ("X-Service", "yes"))
+RESET: Final = NoReply(Fault.UNKNOWN, "reset")
 Name = tuple[str, str]
 """Tenant and key."""
 
@@ -119,51 +120,53 @@ class SimService:
     async def _sent(self, call: Call, timeout: float) -> Reply | NoReply:
         attempt, tenant = ATTEMPT.get(), _tenant(call.headers)
         items = orjson.loads(call.body)["items"]
-        rng, faults = self._rng, self.faults
-        kind = self._kind()
-        there, back = rng.random() * faults.latency, rng.random() * faults.latency
+        kind, latency = self._kind(), self.faults.latency
+        there, back = self._rng.random() * latency, self._rng.random() * latency
         self.asking(attempt, tenant, items)
         self.note("call", attempt, tenant, [i["key"] for i in items], kind)
         if kind == "never_sent":
             await asyncio.sleep(there)
             return NoReply(Fault.NEVER_SENT, "refused")
         answer: asyncio.Future[Reply | NoReply] = self._loop.create_future()
-        silent: Reply | NoReply = NoReply(Fault.UNKNOWN, "reset")
         if kind in ("reset_before", "error_before", "unavailable", "refused"):
-            said: Reply | NoReply = {
-                "reset_before": silent,
-                "error_before": _reply(500, {"message": "broken"}),
-                "unavailable": self._busy(),
-                "refused": _reply(401, {"message": "who are you"}),
-            }[kind]
+            said = self._without_effect(kind)
             self._loop.call_later(there + back, _tell, answer, said, context=NOWHERE)
-        else:
-            names = [(tenant, i["key"]) for i in items]
-            self.on_its_way.update(names)
-            delay = there
-            if kind in ("reset_late", "too_slow"):
-                delay += rng.random() * faults.late + (timeout if kind == "too_slow" else 0)
-            elif kind != "":
-                delay = min(delay, timeout)
+            return await self._within(answer, timeout)
+        when = there
+        if kind in ("reset_late", "too_slow"):
+            when += self._rng.random() * self.faults.late
+        if kind == "too_slow":
+            when += timeout
+        if kind == "reset_late":
+            self._loop.call_later(there, _tell, answer, RESET, context=NOWHERE)
+        names = [(tenant, i["key"]) for i in items]
+        self.on_its_way.update(names)
 
-            def execute() -> None:
-                self.on_its_way.subtract(names)
-                said = self._work(attempt, tenant, items)
-                self.note("executed", attempt, tenant, [i["key"] for i in items], said.status)
-                if kind != "reset_late":
-                    said_of = self._spoil(kind, said)
-                    self._loop.call_later(back, _tell, answer, said_of, context=NOWHERE)
+        def execute() -> None:
+            self.on_its_way.subtract(names)
+            said = self._work(attempt, tenant, items)
+            self.note("executed", attempt, tenant, [i["key"] for i in items], said.status)
+            told = self._spoil(kind, said)
+            self._loop.call_later(back, _tell, answer, told, context=NOWHERE)
 
-            self._loop.call_later(delay, execute, context=NOWHERE)
-            if kind == "reset_late":
-                self._loop.call_later(there, _tell, answer, silent, context=NOWHERE)
+        self._loop.call_later(when, execute, context=NOWHERE)
         return await self._within(answer, timeout)
+
+    def _without_effect(self, kind: str) -> Reply | NoReply:
+        """503 may come after delivery, so that it says nothing where duplicates are not seen."""
+        if kind == "reset_before":
+            return RESET
+        if kind == "error_before":
+            return _reply(500, {"message": "broken"})
+        if kind == "refused":
+            return _reply(401, {"message": "who are you"})
+        return _reply(503 if self._rng.random() < 0.5 else 429, {"message": "busy"})
 
     @staticmethod
     def _spoil(kind: str, said: Reply) -> Reply | NoReply:
         """What comes back of it: a complete answer is a rejection also where it is spoilt."""
         if kind == "reset_after":
-            return NoReply(Fault.UNKNOWN, "reset")
+            return RESET
         if kind == "error_after":
             return _reply(502, b"<html>bad gateway")
         if kind == "garbled":
@@ -191,10 +194,6 @@ class SimService:
             return await answer
         finally:
             timer.cancel()
-
-    def _busy(self) -> Reply:
-        """503 may come after delivery, so that it says nothing where duplicates are not seen."""
-        return _reply(503 if self._rng.random() < 0.5 else 429, {"message": "busy"})
 
     def _work(self, attempt: int, tenant: str, items: Sequence[Any]) -> Reply:
         bad = [n for n, i in enumerate(items) if i["value"].startswith("bad")]
@@ -240,7 +239,7 @@ class SimService:
         await asyncio.sleep(rng.random() * faults.latency)
         dice = rng.random()
         if dice < faults.reset_before + faults.reset_after:
-            return NoReply(Fault.UNKNOWN, "reset")
+            return RESET
         if dice < faults.reset_before + faults.reset_after + faults.error_before:
             return _reply(500, {"message": "broken"})
         answer = self._look_up(call)

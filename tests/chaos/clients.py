@@ -177,6 +177,9 @@ class Crowd:
                 values.append(item.value)
         return items
 
+    async def ask_once(self, items: Sequence[Item], proxy: int) -> list[Told] | None:
+        return await self._client.ask(items, proxy)
+
     async def ask_again(self, items: Sequence[Item], proxy: int, until: float) -> list[Told]:
         """Once more, when all is quiet: the last word on each item, retried where it is none."""
         last: dict[Item, Told] = {}

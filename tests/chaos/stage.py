@@ -28,7 +28,7 @@ from tests.chaos.cluster import Cluster
 from tests.chaos.director import Director
 from tests.chaos.history import first_times, lost
 from tests.chaos.ledger import Effect, Ledger, Name
-from tests.chaos.rules import rules_file
+from tests.chaos.rules import PLAIN, rules_file
 from tests.chaos.sentinel import Sentinel
 from tests.chaos.stand import Stand, Standalone
 
@@ -119,6 +119,7 @@ class Stage:
             await crowded
             findings += [f"NoKeyStuck: {item} has no answer" for item in crowd.undecided]
             fired = list(crowd.heard.told)
+            findings += await self._wait_for_calm(crowd)
             questions = await asyncio.to_thread(self._questions, crowd)
             final = await self._quiet(crowd, questions)
             unheard = {question.name for question in questions} - {o.item.name for o in final}
@@ -129,6 +130,26 @@ class Stage:
         findings += await asyncio.to_thread(self.end_proxies)
         evidence = await asyncio.to_thread(self._evidence, crowd, fired, final)
         return evidence, director, crowd, findings
+
+    async def _wait_for_calm(self, crowd: Crowd) -> list[str]:
+        """Until each proxy has its store again, and has told it everything."""
+        clock = asyncio.get_running_loop().time
+        end = clock() + CALM_SECONDS
+        calm = [False for _ in self.slots]
+        while not all(calm) and clock() < end:
+            for slot in self.slots:
+                # Its breaker closes on a call, and not on its own.
+                name = Name(PLAIN, "calm", f"calm{clock()}")
+                await crowd.ask_once([Item(name, "value")], slot.number)
+                up = await asyncio.to_thread(slot.metric, "idemproxy_store_up")
+                backlog = await asyncio.to_thread(slot.metric, "idemproxy_settle_backlog")
+                calm[slot.number] = up == 1 and backlog == 0
+            await asyncio.sleep(0.1)
+        return [
+            f"NothingLeft: proxy {n} has no store yet"
+            for n, is_calm in enumerate(calm)
+            if not is_calm
+        ]
 
     async def _quiet(self, crowd: Crowd, questions: list[Item]) -> list[Told]:
         told: list[Told] = []

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,9 +29,11 @@ Manifest = dict[str, Any]
 def run(*command: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
     """The command's result, whatever its exit code; a tool that is missing is named."""
     program = str(command[0])
-    if shutil.which(program) is None:
+    beside = Path(sys.executable).parent  # the environment's own tools come first
+    found = shutil.which(program, path=f"{beside}{os.pathsep}{os.environ['PATH']}")
+    if found is None:
         raise SystemExit(f"{program} is not on PATH: `make k8s` installs what it can")
-    words = [str(word) for word in command]
+    words = [found, *(str(word) for word in command[1:])]
     return subprocess.run(words, capture_output=True, text=True, check=False, **options)
 
 

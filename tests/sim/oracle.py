@@ -213,6 +213,8 @@ class Oracle:
             self._must(record is not None, "SuccessIsRecorded", f"{name} is forgotten")
         times = {t.processed_at for t in recorded}
         self._must(len(times) <= 1, "FirstAnswerStays", f"{name}: {recorded}")
+        if isinstance(record, Done) and record.result is None:
+            return  # too large to be kept: each answer shows what the service said last
         real = {t.bare for t in recorded if t.bare != b"{}"}
         self._must(len(real) <= 1, "FirstAnswerStays", f"{name}: {recorded}")
 

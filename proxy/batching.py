@@ -103,8 +103,10 @@ class Batching:
         return batch
 
     def _decoded(self, inbound: Inbound, rule: Rule, raw: bytes) -> bytes:
+        if "content-encoding" not in inbound.names:
+            return raw
         codings = values(inbound.headers, "content-encoding")
-        if not codings or codings == ["identity"]:
+        if codings == ["identity"]:
             return raw
         if is_signed(rule, inbound):
             raise Undecodable("a signed body must be forwarded in its coding")
@@ -182,7 +184,7 @@ def is_surely_off(rule: Rule, override: str | None) -> bool:
 def is_signed(rule: Rule, inbound: Inbound) -> bool:
     """Whether the client signed what it sent, so that no part of it may be sent alone."""
     signed = {"signature", *(name.lower() for name in rule.upstream.signed_headers)}
-    return any(name.lower() in signed for name, _ in inbound.headers)
+    return not signed.isdisjoint(inbound.names)
 
 
 def exchange_of(inbound: Inbound, applied: Applies, batch: Batch) -> Exchange:

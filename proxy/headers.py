@@ -103,7 +103,11 @@ def is_trusted(peer: str, networks: Networks) -> bool:
 def forwarded(headers: Headers, peer: str, *, trusted: bool) -> Headers:
     """``headers`` with Via and what says who asked: appended for a trusted peer, else replaced."""
     host = first(headers, "host") or ""
-    chain = values(headers, "x-forwarded-for") if trusted else []
+    said = [line for line in headers if line[0].lower() in _FORWARDED]
+    if not said and peer:
+        own = (("X-Forwarded-For", peer), ("X-Forwarded-Proto", "http"))
+        return (*headers, *own, *((("X-Forwarded-Host", host),) if host else ()), VIA)
+    chain = values(said, "x-forwarded-for") if trusted else []
     kept = _FORWARDED - {"x-forwarded-for"} if trusted else frozenset[str]()
     lines = [
         line for line in headers if line[0].lower() not in _FORWARDED or line[0].lower() in kept

@@ -40,12 +40,14 @@ _BAD_IN_TARGET: Final = re.compile(r"[\x00-\x20\x7f#]")
 @dataclass(frozen=True, slots=True)
 class Inbound:
     """``headers`` are as they came; ``onward`` is what goes to the service: end-to-end lines,
-    request id, Via and X-Forwarded-*, with Content-Length where the client gave one."""
+    request id, Via and X-Forwarded-*, with Content-Length where the client gave one. ``names``:
+    those of ``headers`` in lower case."""
 
     request: EdgeRequest
     method: str
     target: str
     headers: Headers
+    names: frozenset[str]
     onward: Headers
     body: ClientBody
     request_id: str
@@ -68,7 +70,7 @@ def arrive(
     """Read and judge the head. Raises Problem."""
     headers = from_raw(request.raw_headers)
     # Most requests have none of what is looked for below; one set spares most of the looking.
-    names = {name.lower() for name, _ in headers}
+    names = frozenset([name.lower() for name, _ in headers])
     _check_version(request, headers, names)
     if "connection" in names:
         check_connection(headers, scope_headers)
@@ -81,12 +83,17 @@ def arrive(
     if not names.isdisjoint(_NOT_ONWARD):
         onward = without(end_to_end(headers), {"expect"})
         onward = _one_hop_less(request.method, onward)
-    identity, onward = request_id(onward, os.urandom(16).hex())
+    identity = os.urandom(16).hex()
+    if "x-request-id" in names:
+        identity, onward = request_id(onward, identity)
+    else:
+        onward = (*onward, ("X-Request-Id", identity))
     return Inbound(
         request=request,
         method=request.method,
         target=target,
         headers=headers,
+        names=names,
         onward=forwarded(onward, peer, trusted=trusted),
         body=body,
         request_id=identity,

@@ -13,7 +13,7 @@ from typing import Final
 from aiohttp.web import BaseRequest, RequestPayloadError
 
 from proxy.errors import Problem
-from proxy.headers import first, from_raw, listed
+from proxy.headers import from_raw, listed
 from proxy.observe import Observer
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -48,9 +48,10 @@ class ClientBody:
         self._held: list[bytes] = []
         self._size = 0
         self._ended = not request.body_exists
-        headers = from_raw(request.raw_headers)
-        self._must_continue = "100-continue" in listed(headers, "expect")
-        length = first(headers, "content-length")
+        self._must_continue = "Expect" in request.headers and "100-continue" in listed(
+            from_raw(request.raw_headers), "expect"
+        )
+        length = request.headers.get("Content-Length")
         self.length = int(length) if length is not None else None
         self.exists = request.body_exists
         self.over_budget = False

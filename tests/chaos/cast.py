@@ -7,13 +7,12 @@ address for the whole run.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import random
 import re
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from http.client import HTTPException
 from pathlib import Path
 from typing import Final
 
@@ -22,9 +21,7 @@ from tests.chaos.points import ServiceTap, StoreTap, Trap
 from tests.chaos.stand import Stand
 from tests.fakes.processes import Heard, Process, Proxy, accepts, ask, free_port, start, start_proxy
 
-GRACE: Final = 6.0
-"""Seconds after a fault of the store during which a proxy may still take it to be down: the
-breaker's longest pause and a little."""
+LOOK_EVERY: Final = 0.2
 _TROUBLE: Final = re.compile(
     r"^.*(?:Traceback \(most recent call last\)|never retrieved|never awaited|request \S+ failed)",
     re.MULTILINE,
@@ -144,16 +141,27 @@ class Slot:
         """SIGSTOP for a while. A claim that it holds may be another's afterwards."""
         await stopped(self.process.popen.pid, seconds)
 
-    @contextlib.contextmanager
-    def without_store(self) -> Iterator[None]:
+    async def attend(self) -> None:
+        """Notes when the store did not answer this proxy, by the proxy's own count of it. From
+        the last look before to the first one after counts, and all the time of a new process."""
         clock = asyncio.get_running_loop().time
-        began = clock()
-        index = len(self.trouble)
-        self.trouble.append((began, float("inf")))
+        before: tuple[int, float] | None = None
+        since = clock()
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            looked = clock()
+            seen = await asyncio.to_thread(self._store_errors)
+            if seen is None or seen != before:
+                self.trouble.append((since, clock()))
+            before, since = seen, looked
+
+    def _store_errors(self) -> tuple[int, float] | None:
+        """The process, and its count. None where it does not answer."""
+        pid = self.process.popen.pid
         try:
-            yield
-        finally:
-            self.trouble[index] = (began, clock() + GRACE)
+            return pid, self.metric("idemproxy_store_errors_total")
+        except (OSError, HTTPException):
+            return None
 
     async def watch(self) -> None:
         """A proxy that ends though nobody killed it is a finding."""
@@ -194,12 +202,3 @@ def metric_of(answer: Heard, name: str) -> float:
     """The sum over a metric's labels."""
     pattern = re.compile(rf"^{re.escape(name)}(?:\{{[^}}]*\}})? (\S+)$", re.MULTILINE)
     return sum(float(value) for value in pattern.findall(answer.body.decode()))
-
-
-@contextlib.contextmanager
-def without_store(slots: Sequence[Slot]) -> Iterator[None]:
-    """All of them at once."""
-    with contextlib.ExitStack() as stack:
-        for slot in slots:
-            stack.enter_context(slot.without_store())
-        yield

@@ -33,7 +33,7 @@ KNOWN_CODES = frozenset(
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """``told``: under fire; ``final``: the two quiet passes afterwards. ``trouble``: by proxy, the
-    times during which its store may not have answered. ``lost``: what Redis itself lost."""
+    times during which its store did not answer it. ``lost``: what Redis itself lost."""
 
     detects: bool
     ledger: Mapping[Name, Sequence[Effect]]

@@ -13,7 +13,7 @@ import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 
-from tests.chaos.cast import Service, Slot, stopped, without_store
+from tests.chaos.cast import Service, Slot, stopped
 from tests.chaos.link import Link, Way
 from tests.chaos.points import Point
 from tests.chaos.stand import Stand
@@ -94,13 +94,7 @@ class Director:
         do: Callable[[Link], Awaitable[bool | None]],
     ) -> Play:
         async def play() -> bool:
-            slot = self._rng.choice(self._slots)
-            mine = links(slot)
-            if mine is slot.store_links:
-                with slot.without_store():
-                    done = await asyncio.gather(*(do(link) for link in mine))
-            else:
-                done = await asyncio.gather(*(do(link) for link in mine))
+            done = await asyncio.gather(*map(do, links(self._rng.choice(self._slots))))
             return any(one is not False for one in done)
 
         return play
@@ -125,9 +119,7 @@ class Director:
 
     def _stop_proxy(self, least: float, most: float) -> Play:
         async def play() -> bool:
-            slot = self._rng.choice(self._slots)
-            with slot.without_store():  # its store calls are late, though the store is there
-                await slot.stopped(self._rng.uniform(least, most))
+            await self._rng.choice(self._slots).stopped(self._rng.uniform(least, most))
             return True
 
         return play
@@ -146,8 +138,7 @@ class Director:
 
     def _of_store(self, fault: Callable[[], Awaitable[None]]) -> Play:
         async def play() -> bool:
-            with without_store(self._slots):
-                await self._stand.fault(fault)
+            await self._stand.fault(fault)
             return True
 
         return play

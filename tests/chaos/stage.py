@@ -112,6 +112,7 @@ class Stage:
         async with aiohttp.ClientSession() as session:
             crowd = Crowd(session, [slot.url for slot in self.slots], self.seed)
             watches = [loop.create_task(slot.watch()) for slot in self.slots]
+            watches += [loop.create_task(slot.attend()) for slot in self.slots]
             crowded = loop.create_task(crowd.run(loop.time() + seconds + CALM_SECONDS))
             await director.run(loop.time() + seconds)
             await asyncio.to_thread(self.service.calm_down)

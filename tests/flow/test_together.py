@@ -255,9 +255,7 @@ async def test_fifty_requests_at_once_for_overlapping_keys_do_each_once() -> Non
 
 
 @virtual
-async def test_a_suspect_that_nobody_can_ask_for_is_not_forwarded_though_never_sent() -> (
-    None
-):
+async def test_a_suspect_that_nobody_can_ask_for_is_not_forwarded_though_never_sent() -> None:
     """An unsent claim would be free to take over; this one was marked by an owner before it."""
     rule = make_rule(upstream__detects_duplicates=False, lease="11s")
     rig = Rig(rule, service=Service(detects=False), store=shared_store())

@@ -15,7 +15,7 @@ resp.py, link.py        the TCP proxies; points.py: where in a request a proxy i
 stand.py, sentinel.py, cluster.py   Redis and its faults; history.py: what Redis itself lost
 rules.py                the rules file of a run: short leases, so that much happens
 clients.py, answers.py  who sends, and what was told
-director.py             the deck of faults
+director.py, cast.py    the deck of faults; the processes of a run; threads.py: what blocks
 checker.py              the promises; report.py: what is printed
 stage.py, __main__.py   one run; soak.py: a long one with few faults, and figures over time
 """

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import itertools
 import random
 import sys
 
 from tests.chaos.report import render
 from tests.chaos.stage import STANDS, run_once
+from tests.chaos.threads import run_to_the_end
 
 
 def main() -> int:
@@ -32,7 +32,7 @@ def main() -> int:
     runs = list(itertools.product(topologies, detects))
     violations = 0
     for topology, detecting in runs:
-        outcome = asyncio.run(
+        outcome = run_to_the_end(
             run_once(
                 topology,
                 detects=detecting,

@@ -19,6 +19,7 @@ from typing import Final
 from tests.chaos.link import Link
 from tests.chaos.points import ServiceTap, StoreTap, Trap
 from tests.chaos.stand import Stand
+from tests.chaos.threads import in_thread
 from tests.fakes.processes import Heard, Process, Proxy, accepts, ask, free_port, start, start_proxy
 
 LOOK_EVERY: Final = 0.2
@@ -59,7 +60,8 @@ class Service:
         self._process.wait_until(lambda: accepts(self.port), "listening")
 
     def kill(self) -> None:
-        self.process.kill()
+        if self._process is not None:
+            self._process.kill()
 
     def calm_down(self) -> None:
         """Started again, to make no faults of its own any more."""
@@ -130,12 +132,13 @@ class Slot:
         self.process.popen.kill()
 
     def end(self) -> None:
-        self.process.kill()
+        if self._proxy is not None:
+            self._proxy.process.kill()
 
     async def revive(self, after: float) -> None:
-        await asyncio.to_thread(self.process.popen.wait)
+        await in_thread(self.process.popen.wait)
         await asyncio.sleep(after)
-        await asyncio.to_thread(self.start)
+        await in_thread(self.start)
 
     async def stopped(self, seconds: float) -> None:
         """SIGSTOP for a while. A claim that it holds may be another's afterwards."""
@@ -150,7 +153,7 @@ class Slot:
         while True:
             await asyncio.sleep(LOOK_EVERY)
             looked = clock()
-            seen = await asyncio.to_thread(self._store_errors)
+            seen = await in_thread(self._store_errors)
             if seen is None or seen != before:
                 self.trouble.append((since, clock()))
             before, since = seen, looked

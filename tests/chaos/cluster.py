@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
@@ -12,14 +13,18 @@ from redis.crc import key_slot
 from proxy.core.keys import BUCKETS
 from tests.chaos.history import History
 from tests.chaos.stand import Fault, Stand, follows
+from tests.chaos.threads import in_thread
 from tests.fakes.redis_server import RedisCluster, RedisServer, eventually
 
 _SLOTS: Final = [key_slot(b"%02x" % bucket) for bucket in range(BUCKETS)]
 
 
 class Cluster(Stand):
-    def start(self) -> None:
+    def __init__(self, rng: random.Random) -> None:
+        super().__init__(rng)
         self._cluster = RedisCluster(masters=3, replicas=1)
+
+    def start(self) -> None:
         self._cluster.start()
         for server in self._cluster.nodes:
             self.write_everything(server)
@@ -51,7 +56,7 @@ class Cluster(Stand):
         }
 
     async def _kill(self) -> None:
-        await asyncio.to_thread(self._killed)
+        await in_thread(self._killed)
 
     def _killed(self) -> None:
         old, new = self.rng.choice(self._by_role())
@@ -63,7 +68,7 @@ class Cluster(Stand):
         self._healed(old)
 
     async def _order(self) -> None:
-        await asyncio.to_thread(self._ordered)
+        await in_thread(self._ordered)
 
     def _ordered(self) -> None:
         old, new = self.rng.choice(self._by_role())
@@ -88,17 +93,17 @@ class Cluster(Stand):
             await self._move_one(slot)
 
     async def _move_one(self, slot: int) -> None:
-        masters = await asyncio.to_thread(self.masters)
-        source = await asyncio.to_thread(self._cluster.owner, slot)
+        masters = await in_thread(self.masters)
+        source = await in_thread(self._cluster.owner, slot)
         target = self.rng.choice([m for m in masters if m is not source])
-        await asyncio.to_thread(self._cluster.begin_move, slot, target)
-        half = int(await asyncio.to_thread(source.command, "CLUSTER", "COUNTKEYSINSLOT", slot)) // 2
-        await asyncio.to_thread(self._cluster.move_keys, slot, source, target, max(1, half))
+        await in_thread(self._cluster.begin_move, slot, target)
+        half = int(await in_thread(source.command, "CLUSTER", "COUNTKEYSINSLOT", slot)) // 2
+        await in_thread(self._cluster.move_keys, slot, source, target, max(1, half))
         await asyncio.sleep(self.rng.uniform(0.05, 0.3))
-        while await asyncio.to_thread(self._cluster.move_keys, slot, source, target, 100):
+        while await in_thread(self._cluster.move_keys, slot, source, target, 100):
             pass
         for node in (target, *(m for m in masters if m is not target)):
-            await asyncio.to_thread(
+            await in_thread(
                 node.command, "CLUSTER", "SETSLOT", slot, "NODE", self._cluster.node_id(target)
             )
 

@@ -17,6 +17,7 @@ from tests.chaos.cast import Service, Slot, stopped
 from tests.chaos.link import Link, Way
 from tests.chaos.points import Point
 from tests.chaos.stand import Stand
+from tests.chaos.threads import in_thread
 
 Play = Callable[[], Awaitable[bool]]
 """False: nothing came of it, since what it waited for did not happen."""
@@ -125,9 +126,9 @@ class Director:
         return play
 
     async def _kill_service(self) -> bool:
-        await asyncio.to_thread(self._service.process.kill)
+        await in_thread(self._service.process.kill)
         await asyncio.sleep(self._rng.uniform(0.0, 0.5))
-        await asyncio.to_thread(self._service.start)
+        await in_thread(self._service.start)
         return True
 
     async def _stop_service(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import random
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -11,12 +11,16 @@ from redis.exceptions import RedisError
 
 from tests.chaos.history import History
 from tests.chaos.stand import Fault, Stand, follows
+from tests.chaos.threads import in_thread
 from tests.fakes.redis_server import RedisServer, SentinelGroup, eventually
 
 
 class Sentinel(Stand):
-    def start(self) -> None:
+    def __init__(self, rng: random.Random) -> None:
+        super().__init__(rng)
         self._group = SentinelGroup()
+
+    def start(self) -> None:
         self._group.start()
         for server in self._group.servers:
             self.write_everything(server)
@@ -47,11 +51,11 @@ class Sentinel(Stand):
         }
 
     async def _kill(self) -> None:
-        await asyncio.to_thread(self._fail_over, RedisServer.kill)
+        await in_thread(self._fail_over, RedisServer.kill)
 
     async def _stop(self) -> None:
         """The old master comes back and, for a moment, believes that it still is the master."""
-        await asyncio.to_thread(self._fail_over, RedisServer.pause)
+        await in_thread(self._fail_over, RedisServer.pause)
 
     def _fail_over(self, how: Callable[[RedisServer], None]) -> None:
         old = self._group.master
@@ -66,7 +70,7 @@ class Sentinel(Stand):
         self._settled()
 
     async def _order(self) -> None:
-        await asyncio.to_thread(self._ordered)
+        await in_thread(self._ordered)
 
     def _ordered(self) -> None:
         old = self._group.master

@@ -26,6 +26,7 @@ from tests.chaos.cast import Slot, metric_of
 from tests.chaos.clients import Crowd
 from tests.chaos.link import Way
 from tests.chaos.stage import CALM_SECONDS, STANDS, Stage
+from tests.chaos.threads import in_thread, run_to_the_end
 from tests.fakes.processes import ask
 
 RETENTION: Final = "60s"
@@ -129,7 +130,7 @@ class Soak:
         findings += heard.nonsense
         for number, samples in enumerate(self._samples):
             findings += [f"proxy {number}: {what}" for what in creeping(samples)]
-        return findings + await asyncio.to_thread(self._stage.end_proxies)
+        return findings + await in_thread(self._stage.end_proxies)
 
     async def _trouble(self, until: float) -> None:
         loop = asyncio.get_running_loop()
@@ -156,7 +157,7 @@ class Soak:
             await asyncio.sleep(self._given.sample)
             at = time.monotonic() - began
             for number, slot in enumerate(self._stage.slots):
-                one = await asyncio.to_thread(take, slot, at)
+                one = await in_thread(take, slot, at)
                 self._samples[number].append(one)
                 print(
                     f"{at:7.0f}  {crowd.heard.requests:8}  {number:5}  {one.rss / 2**20:10.1f}"
@@ -188,7 +189,7 @@ def main() -> int:
     given = parser.parse_args()
     if given.minutes * 60 < 6 * given.sample:
         parser.error("too short for six samples")
-    findings = asyncio.run(soak(given))
+    findings = run_to_the_end(soak(given))
     print(*findings, f"{len(findings)} findings", sep="\n")
     return 1 if findings else 0
 

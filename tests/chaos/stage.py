@@ -31,6 +31,7 @@ from tests.chaos.ledger import Effect, Ledger, Name
 from tests.chaos.rules import PLAIN, rules_file
 from tests.chaos.sentinel import Sentinel
 from tests.chaos.stand import Stand, Standalone
+from tests.chaos.threads import in_thread
 
 STANDS: Final[dict[str, type[Stand]]] = {
     "standalone": Standalone,
@@ -88,19 +89,19 @@ class Stage:
     @contextlib.asynccontextmanager
     async def up(self, retention: str = "1h") -> AsyncIterator[None]:
         rules = rules_file(detects=self.detects, retention=retention)
-        await asyncio.to_thread((self.folder / "rules.yaml").write_text, rules)
+        await in_thread((self.folder / "rules.yaml").write_text, rules)
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self.stand.close)
-            await asyncio.to_thread(self.stand.start)
-            await asyncio.to_thread(self.service.start)
+            await in_thread(self.stand.start)
             stack.callback(self.service.kill)
+            await in_thread(self.service.start)
             for number in range(2):
                 slot = Slot(number, self.folder, self.stand, self.service, self.seed + number)
                 self.slots.append(slot)
-                await slot.start_links()
                 stack.push_async_callback(slot.close_links)
-                await asyncio.to_thread(slot.start)
                 stack.callback(slot.end)
+                await slot.start_links()
+                await in_thread(slot.start)
             yield
 
     # ---- the run -------------------------------------------------------------------------------
@@ -115,21 +116,21 @@ class Stage:
             watches += [loop.create_task(slot.attend()) for slot in self.slots]
             crowded = loop.create_task(crowd.run(loop.time() + seconds + CALM_SECONDS))
             await director.run(loop.time() + seconds)
-            await asyncio.to_thread(self.service.calm_down)
+            await in_thread(self.service.calm_down)
             crowd.no_more()
             await crowded
             findings += [f"NoKeyStuck: {item} has no answer" for item in crowd.undecided]
             fired = list(crowd.heard.told)
             findings += await self._wait_for_calm(crowd)
-            questions = await asyncio.to_thread(self._questions, crowd)
+            questions = await in_thread(self._questions, crowd)
             final = await self._quiet(crowd, questions)
             unheard = {question.name for question in questions} - {o.item.name for o in final}
             findings += [f"NoKeyStuck: {name} has no answer in the quiet" for name in unheard]
             for watch in watches:
                 watch.cancel()
         findings += crowd.heard.nonsense
-        findings += await asyncio.to_thread(self.end_proxies)
-        evidence = await asyncio.to_thread(self._evidence, crowd, fired, final)
+        findings += await in_thread(self.end_proxies)
+        evidence = await in_thread(self._evidence, crowd, fired, final)
         return evidence, director, crowd, findings
 
     async def _wait_for_calm(self, crowd: Crowd) -> list[str]:
@@ -142,8 +143,8 @@ class Stage:
                 # Its breaker closes on a call, and not on its own.
                 name = Name(PLAIN, "calm", f"calm{clock()}")
                 await crowd.ask_once([Item(name, "value")], slot.number)
-                up = await asyncio.to_thread(slot.metric, "idemproxy_store_up")
-                backlog = await asyncio.to_thread(slot.metric, "idemproxy_settle_backlog")
+                up = await in_thread(slot.metric, "idemproxy_store_up")
+                backlog = await in_thread(slot.metric, "idemproxy_settle_backlog")
                 calm[slot.number] = up == 1 and backlog == 0
             await asyncio.sleep(0.1)
         return [
@@ -239,7 +240,7 @@ async def run_once(
     try:
         async with stage.up():
             evidence, director, crowd, findings = await stage.run(seconds)
-        outcome.verdict = await asyncio.to_thread(check, evidence)
+        outcome.verdict = await in_thread(check, evidence)
         outcome.verdict.violations[:0] = findings
         _count(outcome, stage, evidence, director, crowd)
     finally:

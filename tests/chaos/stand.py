@@ -14,10 +14,10 @@ from functools import partial
 from typing import Final
 
 from tests.chaos.history import History
+from tests.chaos.threads import in_thread
 from tests.fakes.redis_server import (
     RedisServer,
     eventually,
-    standalone,
 )
 
 Fault = Callable[[], Awaitable[None]]
@@ -75,7 +75,7 @@ class Stand(ABC):
     async def pause(self) -> None:
         """SIGSTOP for less than anybody takes for a death."""
         server = self.rng.choice(self.masters())
-        await asyncio.to_thread(server.pause)
+        await in_thread(server.pause)
         try:
             await asyncio.sleep(self.rng.uniform(0.1, 0.4))
         finally:
@@ -83,11 +83,11 @@ class Stand(ABC):
 
     async def forget_scripts(self) -> None:
         for server in self.masters():
-            await asyncio.to_thread(server.command, "SCRIPT", "FLUSH")
+            await in_thread(server.command, "SCRIPT", "FLUSH")
 
     async def drop_clients(self) -> None:
         for server in self.masters():
-            await asyncio.to_thread(server.command, "CLIENT", "KILL", "TYPE", "NORMAL")
+            await in_thread(server.command, "CLIENT", "KILL", "TYPE", "NORMAL")
 
     def masters(self) -> list[RedisServer]:
         return [server for server in self.servers if server.info("role") == "master"]
@@ -120,12 +120,15 @@ class Stand(ABC):
 class Standalone(Stand):
     """One server that keeps all that it acknowledged."""
 
+    def __init__(self, rng: random.Random) -> None:
+        super().__init__(rng)
+        self._server = RedisServer(persist=True)
+
     def start(self) -> None:
-        self._made = standalone(persist=True)
-        self._server = self._made.__enter__()
+        self._server.start()
 
     def close(self) -> None:
-        self._made.__exit__(None, None, None)
+        self._server.close()
 
     @property
     def ports(self) -> Sequence[int]:
@@ -147,9 +150,9 @@ class Standalone(Stand):
         }
 
     async def _kill(self) -> None:
-        await asyncio.to_thread(self._server.kill)
+        await in_thread(self._server.kill)
         await asyncio.sleep(self.rng.uniform(0.0, 1.0))
-        await asyncio.to_thread(self._server.start)
+        await in_thread(self._server.start)
 
     def masters(self) -> list[RedisServer]:
         return [self._server]

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
 from tests.chaos.report import render
 from tests.chaos.soak import soak
 from tests.chaos.stage import Outcome, run_once
+from tests.fakes.processes import ROOT
 
 pytestmark = [pytest.mark.process, pytest.mark.store]
 FAULTS = 0.04
@@ -62,3 +68,38 @@ async def test_a_short_soak_finds_nothing_that_creeps() -> None:
     )
 
     assert await soak(given) == []
+
+
+def left_behind(folder: Path) -> list[str]:
+    """Processes that were started for a run whose temporary folders are in ``folder``: they have
+    its name in their environment, or work in it."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (process / "environ").read_bytes()
+            if str(folder).encode() in environment or str((process / "cwd").readlink()).startswith(
+                str(folder)
+            ):
+                found.append((process / "cmdline").read_bytes().decode())
+        except OSError:
+            continue  # it has ended, or is another's
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [1.0, 2.0, 6.0])
+def test_a_run_that_is_told_to_end_leaves_nothing_behind(tmp_path: Path, after: float) -> None:
+    argv = [sys.executable, "-m", "tests.chaos", "--topology", "standalone", "--seed", "3"]
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    run = subprocess.Popen(argv, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
+    try:
+        time.sleep(after)
+        assert left_behind(tmp_path), "there is something to end"
+        run.terminate()
+        assert run.wait(30) != 0
+    finally:
+        run.kill()
+        run.wait()
+
+    assert left_behind(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []

@@ -6,6 +6,7 @@ Law: every call ends within the store's timeout, with answers or with ``StoreUna
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Sequence
 from typing import TypeVar
 
@@ -62,8 +63,8 @@ class GuardedStore:
 
     async def _guard(self, op: str, call: Awaitable[_T]) -> _T:
         clock = asyncio.get_running_loop().time
-        began = clock()
-        if not self._breaker.admit(began):
+        began = time.perf_counter()
+        if not self._breaker.admit(clock()):
             if asyncio.iscoroutine(call):
                 call.close()
             self._observer.store_call(op, 0.0, ok=False)
@@ -73,7 +74,7 @@ class GuardedStore:
                 answer = await call
         except (StoreUnavailable, TimeoutError) as error:
             self._breaker.failed(clock())
-            self._observer.store_call(op, clock() - began, ok=False)
+            self._observer.store_call(op, time.perf_counter() - began, ok=False)
             if isinstance(error, StoreUnavailable):
                 raise
             raise StoreUnavailable("the store did not answer in time") from None
@@ -81,5 +82,7 @@ class GuardedStore:
             self._breaker.abandoned()
             raise
         self._breaker.succeeded()
-        self._observer.store_call(op, clock() - began, ok=True)
+        # A shard that did not answer is an error, and no reason to leave the others alone.
+        whole = not isinstance(answer, list) or StoreUnavailable not in map(type, answer)
+        self._observer.store_call(op, time.perf_counter() - began, ok=whole)
         return answer

@@ -191,3 +191,23 @@ def test_single_failures_between_successes_never_open_it() -> None:
         breaker.succeeded()
 
     assert not breaker.is_open
+
+
+class HalfDown(MemoryStore):
+    """One of its two shards does not answer: every other key."""
+
+    async def claim(
+        self, keys: Sequence[bytes], claims: Sequence[Claim], token: bytes, terms: Terms
+    ) -> list[ClaimReply | StoreUnavailable]:
+        replies = await super().claim(keys, claims, token, terms)
+        return [StoreUnavailable("shard") if i % 2 else r for i, r in enumerate(replies)]
+
+
+async def test_a_shard_that_does_not_answer_is_an_error_and_opens_no_breaker() -> None:
+    told = Told()
+    store = GuardedStore(HalfDown(), 1.0, told)
+    for _ in range(FAILURES + 1):
+        replies = await store.claim(keys(2), [Claim(PRINT)] * 2, token(), TERMS)
+        assert [isinstance(r, StoreUnavailable) for r in replies] == [False, True]
+    assert told.calls == [("claim", False)] * (FAILURES + 1)
+    assert store.is_up

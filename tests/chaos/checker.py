@@ -172,7 +172,8 @@ class _Case:
         done = all(one.code is None for one in self.last)
         can_tell = self.evidence.detects or self.name.endpoint != PLAIN
         if self.effects and can_tell:
-            self._must(done, "NothingForgotten", f"{self._story()} but {self.last}", self._excuse)
+            excuse = self._excuse or self._other_content(good)
+            self._must(done, "NothingForgotten", f"{self._story()} but {self.last}", excuse)
         elif good:
             away = all(self.evidence.in_trouble(one) for one in good)
             excuse = self._excuse or ("the store was away" if away else "")
@@ -180,6 +181,15 @@ class _Case:
         elif self.effects:
             known = all(one.code in {None, "OUTCOME_UNKNOWN"} for one in self.last)
             self._must(known, "NothingForgotten", f"{self._story()} but {self.last}", self._excuse)
+
+    def _other_content(self, good: list[Told]) -> str:
+        """While the store was away a rule that is open let two contents of one key compete, and
+        the record is of the other one: its retry had a doubt of its own to settle."""
+        codes = {one.code for one in self.last if one.code is not None}
+        blind = bool(good) and all(self.evidence.in_trouble(one) for one in good)
+        if codes == {"PAYLOAD_MISMATCH"} and blind:
+            return "two contents of a key while the store was away"
+        return ""
 
     def _story(self) -> str:
         effects = [(e.attempt, e.value, round(e.at, 3)) for e in self.effects]

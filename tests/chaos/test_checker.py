@@ -204,6 +204,17 @@ def test_another_time_is_excused_only_while_the_store_was_away() -> None:
     assert check(replace(other, trouble=[[], [(0.0, 99.0)]])).violations, "the other proxy's"
 
 
+def test_a_mismatch_in_the_end_is_excused_only_where_every_success_was_told_blind() -> None:
+    story = honest(detects=True)
+    story = replace(story, values={**story.values, DONE.name: [DONE.value, "other k1"]})
+    refused = finally_(story, failure(DONE, 40, "PAYLOAD_MISMATCH", retryable=False))
+    assert check(refused).violations
+    assert check(replace(refused, trouble=[[(1.0, 1.6)], []])).violations, "not the second"
+    assert check(replace(refused, trouble=[[(0.0, 9.0)], []])).violations == []
+    unknown = finally_(honest(detects=True), failure(DONE, 40, "OUTCOME_UNKNOWN"))
+    assert check(replace(unknown, trouble=[[(0.0, 9.0)], []])).violations
+
+
 # ---- what a client reads -----------------------------------------------------------------------
 
 ASK = Asked(5, 1, [DONE, BAD], 1.0)

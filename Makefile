@@ -51,7 +51,7 @@ test-rest: slow model wire k8s pod chaos-short ## what test-all has beyond test
 
 slow: $(DEV) redis browser
 	@$(NEED) promtool prometheus
-	$(BIN)/pytest -n 2 -m slow
+	$(BIN)/pytest -n 2 -m slow -k "not two_minutes"
 
 browser:
 	@$(NEED) chromium chromium
@@ -73,8 +73,8 @@ sim: $(DEV) ## SEEDS=n [SEED=k]: simulated runs of the real driver
 chaos: $(DEV) redis ## DURATION=120 TOPOLOGY=standalone|sentinel|cluster|all: real processes, killed
 	$(BIN)/python -m tests.chaos --duration $(DURATION) --topology $(TOPOLOGY)
 
-chaos-short: $(DEV) redis
-	$(BIN)/python -m tests.chaos --duration 120 --topology standalone
+chaos-short: $(DEV) redis ## two minutes of it: every topology, with and without detection
+	$(BIN)/pytest -n 2 -m slow -k two_minutes tests/chaos
 
 soak: $(DEV) redis ## MINUTES=30: one fault in a hundred, and nothing may creep
 	$(BIN)/python -m tests.chaos.soak --minutes $(MINUTES)

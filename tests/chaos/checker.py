@@ -171,64 +171,6 @@ class _Case:
         good = [one for one in self.told if one.code is None]
         done = all(one.code is None for one in self.last)
         can_tell = self.evidence.detects or self.name.endpoint != PLAIN
-        away = "the store was away" if all(map(self.evidence.in_trouble, good)) else ""
-        if self.effects and can_tell:
-            # What was never recorded cannot outdo the record of another content's attempt.
-            outdone = away if self._is_contested() else ""
-            excuse = self._excuse or outdone
-            self._must(done, "NothingForgotten", f"{self._story()} but {self.last}", excuse)
-        elif good:
-            excuse = self._excuse or away
-            self._must(done, "SuccessIsRecorded", f"{good} but {self.last}", excuse)
-        elif self.effects:
-            ours = any(one.bare == effect.raw for effect in self.effects)
-            self._must(ours, "Exactness", f"{one} but the service said {self.effects}")
-        if not one.is_idempotent:
-            own = any((e.attempt, e.value) == (one.attempt, one.item.value) for e in self.effects)
-            self._must(own, "NewMeansOwn", f"{one} but the service did {self.effects}")
-
-    def _failure(self, one: Told) -> None:
-        self._must(one.code in KNOWN_CODES, "KnownCode", one)
-        if one.code not in NOT_SAID:
-            did = [e for e in self.effects if (e.attempt, e.value) == (one.attempt, one.item.value)]
-            self._must(not did, "FailureIsTrue", f"{one} but {did}")
-        if one.code == "UPSTREAM_REJECTED":
-            self._must(one.item.is_bad, "RejectionIsTrue", one)
-        if one.code == "PAYLOAD_MISMATCH":
-            several = len(self.evidence.values.get(self.name, ())) > 1
-            self._must(several, "MismatchIsTrue", one)
-        if one.code == "OUTCOME_UNKNOWN":
-            can_tell = self.evidence.detects or self.name.endpoint != PLAIN
-            self._must(one.retryable == can_tell, "UnknownIsRetryable", one)
-
-    def _same_answers(self) -> None:
-        """All successes that were recorded, and all in the quiet, are one and the same."""
-        good = [one for one in self.told if one.code is None]
-        quiet = [one for one in self.last if one.code is None]
-        if not quiet:
-            return
-        first = quiet[0]
-        story = [(o.attempt, o.bare, o.processed_at) for o in (*good, *quiet)]
-        for one in quiet[1:]:
-            same = (one.bare, one.processed_at) == (first.bare, first.processed_at)
-            self._must(same, "FirstAnswerStays", f"in the quiet: {story}")
-        for one in good:
-            same_bytes = one.bare == first.bare or TEMPLATE in (one.bare, first.bare)
-            self._must(same_bytes, "FirstAnswerStays", f"results: {story}", self._excuse)
-            away = "the store was away" if self.evidence.in_trouble(one) else ""
-            same_time = one.processed_at == first.processed_at
-            self._must(same_time, "FirstAnswerStays", f"times: {story}", self._excuse or away)
-            self.verdict.strict += not (self._excuse or away)
-        times = self.evidence.recorded_times.get(self.name, frozenset())
-        self._must(len(times) <= 1, "FirstCommitStays", f"records of {times}", self._excuse)
-
-    def _final(self) -> None:
-        """What happened is known in the end, and what was told is recorded."""
-        if not self.last:
-            return
-        good = [one for one in self.told if one.code is None]
-        done = all(one.code is None for one in self.last)
-        can_tell = self.evidence.detects or self.name.endpoint != PLAIN
         if self.effects and can_tell:
             excuse = self._excuse or self._other_content(good)
             self._must(done, "NothingForgotten", f"{self._story()} but {self.last}", excuse)
@@ -248,10 +190,6 @@ class _Case:
         if codes == {"PAYLOAD_MISMATCH"} and blind:
             return "two contents of a key while the store was away"
         return ""
-
-    def _is_contested(self) -> bool:
-        several = len(self.evidence.values.get(self.name, ())) > 1
-        return several and all(one.code in {None, "PAYLOAD_MISMATCH"} for one in self.last)
 
     def _story(self) -> str:
         effects = [(e.attempt, e.value, round(e.at, 3)) for e in self.effects]

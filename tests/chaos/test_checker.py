@@ -215,19 +215,6 @@ def test_a_mismatch_in_the_end_is_excused_only_where_every_success_was_told_blin
     assert check(replace(unknown, trouble=[[(0.0, 9.0)], []])).violations
 
 
-def test_another_content_wins_only_over_what_the_store_never_heard_of() -> None:
-    both = {DONE.name: [DONE.value, "other k1"]}
-    last = failure(DONE, 30, "PAYLOAD_MISMATCH", retryable=False)
-    evidence = replace(finally_(honest(detects=True), last), values=both)
-    spans = [[(0.0, 5.0)], []]  # both successes were told then
-
-    excused = check(replace(evidence, trouble=spans))
-    assert (excused.violations, excused.excused.total()) == ([], 1)
-    for lie in (evidence, replace(evidence, trouble=spans, values={DONE.name: [DONE.value]})):
-        broken = {violation.partition(":")[0] for violation in check(lie).violations}
-        assert "NothingForgotten" in broken
-
-
 # ---- what a client reads -----------------------------------------------------------------------
 
 ASK = Asked(5, 1, [DONE, BAD], 1.0)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
-from proxy.core.record import Claim, ClaimReply, Settlement, SettleReply
+from proxy.core.record import ClaimReply, Settlement, SettleReply
 from proxy.errors import StoreUnavailable
 from proxy.run import Run
 from proxy.store.base import Store
@@ -27,10 +27,10 @@ class Asking:
         self._store = store
 
     async def claim(
-        self, run: Run, keys: Sequence[bytes], claims: Sequence[Claim], token: bytes
+        self, run: Run, keys: Sequence[bytes], fingerprints: Sequence[bytes | None], token: bytes
     ) -> Sequence[ClaimReply | StoreUnavailable]:
         return await _asked(
-            run, len(keys), lambda: self._store.claim(keys, claims, token, run.terms)
+            run, len(keys), lambda: self._store.claim(keys, fingerprints, token, run.terms)
         )
 
     async def settle(

@@ -22,12 +22,11 @@ from proxy.core.keys import KeyMaker
 from proxy.core.record import (
     TOKEN_BYTES,
     Busy,
-    Claim,
     ClaimReply,
+    Done,
     InDoubt,
     Mismatch,
     Release,
-    Replay,
     Won,
 )
 from proxy.core.upstream import Upstream
@@ -203,14 +202,14 @@ class Flow:
         if not indexes:
             return {}
         keys = [run.store_keys[i] or b"" for i in indexes]
-        claims = [Claim(run.fingerprints[i]) for i in indexes]
-        replies = await self._asking.claim(run, keys, claims, rnd.token)
+        fingerprints = [run.fingerprints[i] for i in indexes]
+        replies = await self._asking.claim(run, keys, fingerprints, rnd.token)
         busy: dict[int, int] = {}
         for index, reply in zip(indexes, replies, strict=True):
             # The two that nearly all are come first, by type: matching costs more than the rest.
-            if type(reply) is Replay:
-                run.fates[index] = from_record(reply.record)
-                if reply.record.result is None:
+            if type(reply) is Done:
+                run.fates[index] = from_record(reply)
+                if reply.result is None:
                     rnd.bodyless.append(index)
             elif type(reply) is Won:
                 rnd.won[index] = reply

@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from proxy import __version__
-from proxy.core.record import Claim, ClaimReply, Record, Settlement, SettleReply, Terms
+from proxy.core.record import ClaimReply, Record, Settlement, SettleReply, Terms
 from proxy.core.upstream import Call, Headers, NoReply, Purpose, Reply, Upstream
 from proxy.errors import StoreUnavailable
 from proxy.exchange import Answer, Exchange
@@ -112,10 +112,14 @@ class _TracedStore:
         self._inner, self._tracer = inner, tracer
 
     async def claim(
-        self, keys: Sequence[bytes], claims: Sequence[Claim], token: bytes, terms: Terms
+        self,
+        keys: Sequence[bytes],
+        fingerprints: Sequence[bytes | None],
+        token: bytes,
+        terms: Terms,
     ) -> list[ClaimReply | StoreUnavailable]:
         with self._span("claim", keys):
-            return await self._inner.claim(keys, claims, token, terms)
+            return await self._inner.claim(keys, fingerprints, token, terms)
 
     async def settle(
         self, keys: Sequence[bytes], steps: Sequence[Settlement], token: bytes, terms: Terms

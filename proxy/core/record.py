@@ -77,12 +77,6 @@ class Terms(Struct, frozen=True):
         return self.retention if self.detects_duplicates else max(self.retention, 7 * 86_400_000)
 
 
-class Claim(Struct, frozen=True):
-    """Become the owner. ``fingerprint`` None: content is not compared."""
-
-    fingerprint: bytes | None
-
-
 class Sent(Struct, frozen=True):
     """About to forward: mine -> flag ``sent`` and a fresh deadline."""
 
@@ -121,7 +115,7 @@ class Forget(Struct, frozen=True):
 Settlement = Sent | Extend | Commit | Release | MarkDoubt | Forget
 
 
-# ---- what is answered -------------------------------------------------------------------------
+# ---- what is answered: a claim of what is done gets the ``Done`` itself ------------------------
 
 
 class Won(Struct, frozen=True):
@@ -138,10 +132,6 @@ class Mismatch(Struct, frozen=True):
     """The key was used with other content. Carries no result."""
 
 
-class Replay(Struct, frozen=True):
-    record: Done
-
-
 class Busy(Struct, frozen=True):
     """Another owner holds it for ``left`` more milliseconds."""
 
@@ -154,7 +144,7 @@ class InDoubt(Struct, frozen=True):
     age: int
 
 
-ClaimReply = Won | Mismatch | Replay | Busy | InDoubt
+ClaimReply = Won | Mismatch | Done | Busy | InDoubt
 
 
 class Applied(Struct, frozen=True):

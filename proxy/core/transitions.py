@@ -23,7 +23,6 @@ from msgspec.structs import replace
 from proxy.core.record import (
     Applied,
     Busy,
-    Claim,
     ClaimReply,
     Commit,
     Conflict,
@@ -39,7 +38,6 @@ from proxy.core.record import (
     Mismatch,
     Record,
     Release,
-    Replay,
     Sent,
     Settlement,
     SettleReply,
@@ -56,6 +54,8 @@ CONFLICT = Conflict()
 MISMATCH = Mismatch()
 
 
+_Content = bytes | None
+"""A claim's fingerprint; None: content is not compared."""
 _Claimed = tuple[Record | None, ClaimReply]
 _Settled = tuple[Record | None, SettleReply]
 
@@ -100,11 +100,11 @@ def situation(
 
 
 def claim(
-    record: Record | None, call: Claim, token: bytes, terms: Terms, now: int
+    record: Record | None, fingerprint: _Content, token: bytes, terms: Terms, now: int
 ) -> tuple[Record | None, ClaimReply, int]:
     """Become the owner of the record, or learn why not."""
-    found = situation(record, call.fingerprint, token, now)
-    after, reply = _CLAIM[found](record, call, token, terms, now)
+    found = situation(record, fingerprint, token, now)
+    after, reply = _CLAIM[found](record, fingerprint, token, terms, now)
     return after, reply, _expiry(record, after, terms)
 
 
@@ -140,7 +140,7 @@ def _won(held: Held, terms: Terms, now: int) -> tuple[Held, Won]:
 
 
 def _begin(
-    call: Claim,
+    fingerprint: _Content,
     token: bytes,
     terms: Terms,
     now: int,
@@ -153,7 +153,7 @@ def _begin(
         token=token,
         attempt=min(before.attempt + 1, MAX_ATTEMPT) if before else 1,
         deadline=now + terms.lease,
-        fingerprint=call.fingerprint or (before.fingerprint if before else None),
+        fingerprint=fingerprint or (before.fingerprint if before else None),
         barrier=not terms.detects_duplicates,
         suspect=since is not None,
         doubt_since=since or 0,
@@ -161,50 +161,56 @@ def _begin(
     return _won(held, terms, now)
 
 
-def _claim_absent(_: None, call: Claim, token: bytes, terms: Terms, now: int) -> _Claimed:
-    return _begin(call, token, terms, now, before=None, since=None)
+def _claim_absent(_: None, fingerprint: _Content, token: bytes, terms: Terms, now: int) -> _Claimed:
+    return _begin(fingerprint, token, terms, now, before=None, since=None)
 
 
-def _claim_foreign(record: Foreign, _c: Claim, _t: bytes, terms: Terms, _now: int) -> _Claimed:
+def _claim_foreign(record: Foreign, _f: _Content, _t: bytes, terms: Terms, _now: int) -> _Claimed:
     return record, Busy(terms.lease)
 
 
-def _mismatch(record: Record, _c: Claim, _t: bytes, _terms: Terms, _now: int) -> _Claimed:
+def _mismatch(record: Record, _f: _Content, _t: bytes, _terms: Terms, _now: int) -> _Claimed:
     return record, MISMATCH
 
 
-def _replay(record: Done, _c: Claim, _t: bytes, _terms: Terms, _now: int) -> _Claimed:
-    return record, Replay(record)
+def _replay(record: Done, _f: _Content, _t: bytes, _terms: Terms, _now: int) -> _Claimed:
+    return record, record
 
 
-def _claim_again(record: Held, _c: Claim, _t: bytes, terms: Terms, now: int) -> _Claimed:
+def _claim_again(record: Held, _f: _Content, _t: bytes, terms: Terms, now: int) -> _Claimed:
     """The client library may have repeated the call: the same win, with a whole lease."""
     return _won(replace(record, deadline=now + terms.lease), terms, now)
 
 
-def _busy(record: Held, _c: Claim, _t: bytes, _terms: Terms, now: int) -> _Claimed:
+def _busy(record: Held, _f: _Content, _t: bytes, _terms: Terms, now: int) -> _Claimed:
     return record, Busy(record.deadline - now)
 
 
-def _claim_unsent(record: Held, call: Claim, token: bytes, terms: Terms, now: int) -> _Claimed:
+def _claim_unsent(
+    record: Held, fingerprint: _Content, token: bytes, terms: Terms, now: int
+) -> _Claimed:
     """Its owner never forwarded it; what it took over itself stays suspect."""
     since = record.doubt_since if record.suspect else None
-    return _begin(call, token, terms, now, before=record, since=since)
+    return _begin(fingerprint, token, terms, now, before=record, since=since)
 
 
-def _claim_lapsed(record: Held, call: Claim, token: bytes, terms: Terms, now: int) -> _Claimed:
-    return _take_over(record, call, token, terms, now, since=_since(record, now))
+def _claim_lapsed(
+    record: Held, fingerprint: _Content, token: bytes, terms: Terms, now: int
+) -> _Claimed:
+    return _take_over(record, fingerprint, token, terms, now, since=_since(record, now))
 
 
-def _claim_doubt(record: Doubt, call: Claim, token: bytes, terms: Terms, now: int) -> _Claimed:
-    return _take_over(record, call, token, terms, now, since=record.since)
+def _claim_doubt(
+    record: Doubt, fingerprint: _Content, token: bytes, terms: Terms, now: int
+) -> _Claimed:
+    return _take_over(record, fingerprint, token, terms, now, since=record.since)
 
 
 def _take_over(
-    record: Held | Doubt, call: Claim, token: bytes, terms: Terms, now: int, *, since: int
+    record: Held | Doubt, fingerprint: _Content, token: bytes, terms: Terms, now: int, *, since: int
 ) -> _Claimed:
     if terms.detects_duplicates or terms.has_lookup:
-        return _begin(call, token, terms, now, before=record, since=since)
+        return _begin(fingerprint, token, terms, now, before=record, since=since)
     doubt = record if isinstance(record, Doubt) else _doubted(record, since)
     return doubt, InDoubt(max(0, now - since))
 
@@ -299,7 +305,7 @@ def _forget_forced(
 
 
 # The first arguments are Any: which kind of record and call a row takes is what its place says.
-_CLAIM: dict[Situation, Callable[[Any, Claim, bytes, Terms, int], _Claimed]] = {
+_CLAIM: dict[Situation, Callable[[Any, _Content, bytes, Terms, int], _Claimed]] = {
     Situation.ABSENT: _claim_absent,
     Situation.FOREIGN: _claim_foreign,
     Situation.OTHER_CONTENT: _mismatch,

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from proxy.core.record import Claim, ClaimReply, Record, Settlement, SettleReply, Terms
+from proxy.core.record import ClaimReply, Record, Settlement, SettleReply, Terms
 from proxy.errors import StoreUnavailable
 
 
@@ -31,9 +31,14 @@ class Store(Protocol):
     """Keys are whole store keys as ``proxy.core.keys.store_key`` makes them (bytes)."""
 
     async def claim(
-        self, keys: Sequence[bytes], claims: Sequence[Claim], token: bytes, terms: Terms
+        self,
+        keys: Sequence[bytes],
+        fingerprints: Sequence[bytes | None],
+        token: bytes,
+        terms: Terms,
     ) -> list[ClaimReply | StoreUnavailable]:
-        """Claim every key for ``token``. Safe to repeat with the same token."""
+        """Claim every key for ``token``; where the fingerprint is None, content is not
+        compared. Safe to repeat with the same token."""
 
     async def settle(
         self, keys: Sequence[bytes], steps: Sequence[Settlement], token: bytes, terms: Terms

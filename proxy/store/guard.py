@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Sequence
 from typing import TypeVar
 
-from proxy.core.record import Claim, ClaimReply, Record, Settlement, SettleReply, Terms
+from proxy.core.record import ClaimReply, Record, Settlement, SettleReply, Terms
 from proxy.errors import StoreUnavailable
 from proxy.observe import Observer
 from proxy.store.base import ScannableStore, StoreInfo
@@ -32,9 +32,13 @@ class GuardedStore:
         return not self._breaker.is_open
 
     async def claim(
-        self, keys: Sequence[bytes], claims: Sequence[Claim], token: bytes, terms: Terms
+        self,
+        keys: Sequence[bytes],
+        fingerprints: Sequence[bytes | None],
+        token: bytes,
+        terms: Terms,
     ) -> list[ClaimReply | StoreUnavailable]:
-        return await self._guard("claim", self._store.claim(keys, claims, token, terms))
+        return await self._guard("claim", self._store.claim(keys, fingerprints, token, terms))
 
     async def settle(
         self, keys: Sequence[bytes], steps: Sequence[Settlement], token: bytes, terms: Terms

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from proxy.core import transitions
-from proxy.core.record import Claim, ClaimReply, Done, Record, Settlement, SettleReply, Terms
+from proxy.core.record import ClaimReply, Done, Record, Settlement, SettleReply, Terms
 from proxy.errors import StoreUnavailable
 from proxy.store.base import StoreInfo
 
@@ -48,17 +48,21 @@ class MemoryStore:
         self._serials = itertools.count(1)
 
     async def claim(
-        self, keys: Sequence[bytes], claims: Sequence[Claim], token: bytes, terms: Terms
+        self,
+        keys: Sequence[bytes],
+        fingerprints: Sequence[bytes | None],
+        token: bytes,
+        terms: Terms,
     ) -> list[ClaimReply | StoreUnavailable]:
         now = self._tick()
         replies: list[ClaimReply | StoreUnavailable] = []
         full = StoreUnavailable("the memory store is full")
-        for key, call in zip(keys, claims, strict=True):
+        for key, fingerprint in zip(keys, fingerprints, strict=True):
             before = self._get(key)
             if before is None and self._bytes + _cost(key, None) > self._max_bytes:
                 replies.append(full)
                 continue
-            after, reply, ttl = transitions.claim(before, call, token, terms, now)
+            after, reply, ttl = transitions.claim(before, fingerprint, token, terms, now)
             self._put(key, after, now + ttl if ttl else 0)
             replies.append(reply)
         if replies and all(reply is full for reply in replies):

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
 from proxy.core import codec
-from proxy.core.record import Claim, ClaimReply, Record, Settlement, SettleReply, Terms
+from proxy.core.record import ClaimReply, Record, Settlement, SettleReply, Terms
 from proxy.errors import StoreUnavailable
 from proxy.store import wire
 from proxy.store.base import StoreInfo
@@ -49,10 +49,14 @@ class RedisStore:
         self._late: set[asyncio.Future[Any]] = set()
 
     async def claim(
-        self, keys: Sequence[bytes], claims: Sequence[Claim], token: bytes, terms: Terms
+        self,
+        keys: Sequence[bytes],
+        fingerprints: Sequence[bytes | None],
+        token: bytes,
+        terms: Terms,
     ) -> list[ClaimReply | StoreUnavailable]:
         def arguments(indexes: Sequence[int]) -> tuple[bytes, Sequence[bytes]]:
-            return wire.pack_claims(_pick(claims, indexes), token, terms), ()
+            return wire.pack_claims(_pick(fingerprints, indexes), token, terms), ()
 
         return wire.read_claims(await self._run(self._claim, keys, arguments))
 

@@ -24,12 +24,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from msgspec.structs import replace
 
 from proxy.core.record import (
-    Claim,
     ClaimReply,
     Commit,
     Done,
     Record,
-    Replay,
     Settlement,
     SettleReply,
     Stands,
@@ -113,13 +111,15 @@ class SealedStore:
         self._sealer = sealer
 
     async def claim(
-        self, keys: Sequence[bytes], claims: Sequence[Claim], token: bytes, terms: Terms
+        self,
+        keys: Sequence[bytes],
+        fingerprints: Sequence[bytes | None],
+        token: bytes,
+        terms: Terms,
     ) -> list[ClaimReply | StoreUnavailable]:
-        replies = await self._store.claim(keys, claims, token, terms)
+        replies = await self._store.claim(keys, fingerprints, token, terms)
         return [
-            Replay(self._opened(key, reply.record))
-            if isinstance(reply, Replay) and reply.record.sealed
-            else reply
+            self._opened(key, reply) if isinstance(reply, Done) and reply.sealed else reply
             for key, reply in zip(keys, replies, strict=True)
         ]
 

@@ -18,7 +18,6 @@ from proxy.core import codec
 from proxy.core.record import (
     Applied,
     Busy,
-    Claim,
     ClaimReply,
     Commit,
     Conflict,
@@ -30,7 +29,6 @@ from proxy.core.record import (
     MarkDoubt,
     Mismatch,
     Release,
-    Replay,
     Sent,
     Settlement,
     SettleReply,
@@ -73,11 +71,10 @@ def _six(number: int) -> bytes:
     return number.to_bytes(6, "big")
 
 
-def pack_claims(claims: Sequence[Claim], token: bytes, terms: Terms) -> bytes:
+def pack_claims(fingerprints: Sequence[bytes | None], token: bytes, terms: Terms) -> bytes:
     flags, tail = _claim_terms(terms)
-    fingerprints = [claim.fingerprint for claim in claims]
     if None not in fingerprints:
-        head = _CLAIM_GROUP.pack(len(claims), flags | _WITH_FINGERPRINT, token)
+        head = _CLAIM_GROUP.pack(len(fingerprints), flags | _WITH_FINGERPRINT, token)
         return b"".join((head, tail, *fingerprints))  # type: ignore[arg-type]
     groups = []
     for compared, run in itertools.groupby(fingerprints, lambda one: one is not None):
@@ -140,7 +137,7 @@ def _read_claim(reply: bytes | StoreUnavailable) -> ClaimReply | StoreUnavailabl
         return reply
     kind = reply[0]
     if kind == codec.VERSION:
-        return Replay(_done(reply))
+        return _done(reply)
     if kind == ord("w"):
         attempt, flags, age = _WON.unpack(reply)
         suspect, forwardable = bool(flags & 1), bool(flags & 2) or not flags & 1

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from proxy.core.record import Claim, Commit, Extend, MarkDoubt, Release, Sent, Settlement, Terms
+from proxy.core.record import Commit, Extend, MarkDoubt, Release, Sent, Settlement, Terms
 from proxy.store import wire
 from proxy.store.pipe import pack
 from tests.chaos.points import Point, ServiceTap, StoreTap, Trap
@@ -17,7 +17,7 @@ from tests.chaos.resp import CLAIM, COMMIT, DOUBT, SENT, SETTLE, Conversation, C
 TERMS = Terms(3000, 60_000, detects_duplicates=False)
 TOKEN = b"t" * 12
 KEYS = [b"idem:{00}:v1:a", b"idem:{00}:v1:b"]
-FIELDS = wire.pack_claims([Claim(b"f" * 16)] * 2, TOKEN, TERMS)
+FIELDS = wire.pack_claims([b"f" * 16] * 2, TOKEN, TERMS)
 CLAIMING = pack(b"EVALSHA", CLAIM, 2, *KEYS, FIELDS)
 WON, BUSY = b"*2\r\n$1\r\nW\r\n$1\r\nW\r\n", b"*1\r\n$3\r\nB\x00\x01\r\n"
 

@@ -10,7 +10,6 @@ from msgspec.structs import replace
 from proxy.core.record import (
     Applied,
     Busy,
-    Claim,
     ClaimReply,
     Commit,
     Conflict,
@@ -26,7 +25,6 @@ from proxy.core.record import (
     Mismatch,
     Record,
     Release,
-    Replay,
     Sent,
     Settlement,
     SettleReply,
@@ -84,9 +82,9 @@ def suspect(attempt: int, age: int, *, forwardable: bool = True) -> Won:
         (None, DETECTS, mine(1), Won(1)),
         (None, BLIND, mine(1, barrier=True), Won(1)),
         # done
-        (DONE, DETECTS, DONE, Replay(DONE)),
-        (replace(DONE, fingerprint=None), DETECTS, SAME, Replay(replace(DONE, fingerprint=None))),
-        (replace(DONE, result=None), DETECTS, SAME, Replay(replace(DONE, result=None))),
+        (DONE, DETECTS, DONE, DONE),
+        (replace(DONE, fingerprint=None), DETECTS, SAME, replace(DONE, fingerprint=None)),
+        (replace(DONE, result=None), DETECTS, SAME, replace(DONE, result=None)),
         # another content
         (replace(DONE, fingerprint=THEIRS), DETECTS, SAME, Mismatch()),
         (replace(LIVE, fingerprint=THEIRS), DETECTS, SAME, Mismatch()),
@@ -179,7 +177,7 @@ def suspect(attempt: int, age: int, *, forwardable: bool = True) -> Won:
 def test_claim(before: Record | None, terms: Terms, after: Record, reply: ClaimReply) -> None:
     expected = before if after is SAME else after
 
-    got, answer, ttl = claim(before, Claim(MINE), ME, terms, NOW)
+    got, answer, ttl = claim(before, MINE, ME, terms, NOW)
 
     assert (got, answer) == (expected, reply)
     assert ttl == (0 if expected is before else terms.doubt_retention)
@@ -187,13 +185,13 @@ def test_claim(before: Record | None, terms: Terms, after: Record, reply: ClaimR
 
 @pytest.mark.parametrize("before", [replace(DONE, fingerprint=THEIRS), DONE])
 def test_a_claim_without_a_fingerprint_compares_nothing(before: Done) -> None:
-    assert claim(before, Claim(None), ME, DETECTS, NOW)[1] == Replay(before)
+    assert claim(before, None, ME, DETECTS, NOW)[1] == before
 
 
 def test_a_taken_over_fingerprint_is_kept_where_the_claim_has_none() -> None:
-    assert claim(DOUBT, Claim(None), ME, DETECTS, NOW)[0] == mine(5, NOW - 5_000)
+    assert claim(DOUBT, None, ME, DETECTS, NOW)[0] == mine(5, NOW - 5_000)
     unprinted = replace(DOUBT, fingerprint=None)
-    assert claim(unprinted, Claim(MINE), ME, DETECTS, NOW)[0] == mine(5, NOW - 5_000)
+    assert claim(unprinted, MINE, ME, DETECTS, NOW)[0] == mine(5, NOW - 5_000)
 
 
 RESULT = b'{"id":2}'
@@ -341,7 +339,7 @@ STEPS = st.one_of(
 def test_every_claim_has_a_row_and_keeps_the_law(
     before: Record | None, fingerprint: bytes | None, token: bytes, terms: Terms
 ) -> None:
-    after, reply, ttl = claim(before, Claim(fingerprint), token, terms, NOW)
+    after, reply, ttl = claim(before, fingerprint, token, terms, NOW)
 
     assert (after == before) or ttl > 0
     assert (ttl == 0) or after is not None  # a claim deletes nothing
@@ -404,9 +402,9 @@ def test_every_settlement_is_safe_to_repeat(
 def test_every_claim_is_safe_to_repeat(
     before: Record | None, fingerprint: bytes | None, token: bytes, terms: Terms
 ) -> None:
-    once, reply, _ = claim(before, Claim(fingerprint), token, terms, NOW)
+    once, reply, _ = claim(before, fingerprint, token, terms, NOW)
 
-    assert claim(once, Claim(fingerprint), token, terms, NOW)[:2] == (once, reply)
+    assert claim(once, fingerprint, token, terms, NOW)[:2] == (once, reply)
 
 
 def test_a_pair_that_is_not_in_the_table_is_an_error() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from proxy.core.record import Claim, ClaimReply, Record, Settlement, SettleReply, Terms
+from proxy.core.record import ClaimReply, Record, Settlement, SettleReply, Terms
 from proxy.errors import StoreUnavailable
 from proxy.store.base import Store, StoreInfo
 
@@ -24,10 +24,14 @@ class FaultyStore:
         self.calls: list[tuple[str, int]] = []
 
     async def claim(
-        self, keys: Sequence[bytes], claims: Sequence[Claim], token: bytes, terms: Terms
+        self,
+        keys: Sequence[bytes],
+        fingerprints: Sequence[bytes | None],
+        token: bytes,
+        terms: Terms,
     ) -> list[ClaimReply | StoreUnavailable]:
         await self._link("claim", len(keys))
-        replies = await self.store.claim(keys, claims, token, terms)
+        replies = await self.store.claim(keys, fingerprints, token, terms)
         self._answer()
         return [
             StoreUnavailable("shard") if k in self.lost_keys else r

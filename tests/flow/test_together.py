@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from proxy.core.record import Claim, Held, MarkDoubt
+from proxy.core.record import Held, MarkDoubt
 from proxy.preparing import terms_of
 from proxy.store.memory import MemoryStore
 from rules.request import fingerprints
@@ -262,7 +262,7 @@ async def test_a_suspect_that_nobody_can_ask_for_is_not_forwarded_though_never_s
     keys = rig.keys.store_keys("items", 1, (), [("a",), ("b",)])
     prints = fingerprints(rule, rig.exchange(items("a", "b")).batch.raws)
     terms = terms_of(rule)
-    await rig.store.claim(keys, [Claim(p) for p in prints], b"crashed-----", terms)
+    await rig.store.claim(keys, prints, b"crashed-----", terms)
     await rig.store.settle(keys[:1], [MarkDoubt(prints[0])], b"before------", terms)
     await asyncio.sleep(11.1)
     sent = await rig.send(items("a", "b"))

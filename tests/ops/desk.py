@@ -9,7 +9,7 @@ from pathlib import Path
 from proxy.admin.app import Admin
 from proxy.admin.records import Desk
 from proxy.core.keys import KeyMaker
-from proxy.core.record import Claim, Commit, MarkDoubt, Settlement
+from proxy.core.record import Commit, MarkDoubt, Settlement
 from proxy.lifecycle import Lifecycle
 from proxy.logs import Telling
 from proxy.preparing import terms_of
@@ -86,7 +86,7 @@ class Office:
         assert named is not None
         token = b"request-one."
         store_keys = [self.store_key(rule, scope, key) for key in keys]
-        await self.store.claim(store_keys, [Claim(b"f" * 16)] * len(keys), token, terms_of(named))
+        await self.store.claim(store_keys, [b"f" * 16] * len(keys), token, terms_of(named))
         return token
 
     async def settle(

@@ -12,7 +12,7 @@ from aiohttp.test_utils import TestClient
 from pytest_aiohttp.plugin import AiohttpClient
 
 from proxy.admin.records import milliseconds, moment
-from proxy.core.record import Claim, Doubt, Replay
+from proxy.core.record import Done, Doubt
 from proxy.preparing import terms_of
 from tests.ops.desk import BEARER, START, Office
 
@@ -222,10 +222,10 @@ async def test_resolved_as_done_is_replayed_with_its_exact_result(
     assert answer.status == 200
     rule = office.reloader.current.rules[0]
     key = office.store_key("orders", ("a",), ("doubt",))
-    (reply,) = await office.store.claim([key], [Claim(b"x" * 16)], b"another-one.", terms_of(rule))
-    assert isinstance(reply, Replay)
-    assert reply.record.result == raw
-    assert moment(reply.record.processed_at) == "2026-09-21T10:00:00.000Z"
+    (reply,) = await office.store.claim([key], [b"x" * 16], b"another-one.", terms_of(rule))
+    assert isinstance(reply, Done)
+    assert reply.result == raw
+    assert moment(reply.processed_at) == "2026-09-21T10:00:00.000Z"
 
 
 async def test_resolved_as_done_without_a_result_takes_a_real_one_later(client: Client) -> None:

@@ -15,7 +15,6 @@ from msgspec.structs import replace
 
 from proxy.core.record import (
     Applied,
-    Claim,
     ClaimReply,
     Commit,
     Done,
@@ -45,9 +44,9 @@ class Base:
     """The real table, for a mutant to differ from in one place."""
 
     def claim(
-        self, record: Record | None, call: Claim, token: bytes, terms: Terms, now: int
+        self, record: Record | None, fingerprint: bytes | None, token: bytes, terms: Terms, now: int
     ) -> Claimed:
-        return _real.claim(record, call, token, terms, now)
+        return _real.claim(record, fingerprint, token, terms, now)
 
     def settle(
         self, record: Record | None, step: Settlement, token: bytes, terms: Terms, now: int
@@ -57,9 +56,9 @@ class Base:
 
 class ExpiryAsLease(Base):
     def claim(
-        self, record: Record | None, call: Claim, token: bytes, terms: Terms, now: int
+        self, record: Record | None, fingerprint: bytes | None, token: bytes, terms: Terms, now: int
     ) -> Claimed:
-        after, reply, ttl = super().claim(record, call, token, terms, now)
+        after, reply, ttl = super().claim(record, fingerprint, token, terms, now)
         return after, reply, min(ttl, terms.lease) if isinstance(after, Held) else ttl
 
     def settle(
@@ -107,18 +106,18 @@ class CommitOnlyByOwner(Base):
 
 class TakeoverWithoutDetection(Base):
     def claim(
-        self, record: Record | None, call: Claim, token: bytes, terms: Terms, now: int
+        self, record: Record | None, fingerprint: bytes | None, token: bytes, terms: Terms, now: int
     ) -> Claimed:
         if isinstance(record, Held | Doubt):
             terms = replace(terms, detects_duplicates=True)
-        return super().claim(record, call, token, terms, now)
+        return super().claim(record, fingerprint, token, terms, now)
 
 
 class LookupLicenses(Base):
     def claim(
-        self, record: Record | None, call: Claim, token: bytes, terms: Terms, now: int
+        self, record: Record | None, fingerprint: bytes | None, token: bytes, terms: Terms, now: int
     ) -> Claimed:
-        after, reply, ttl = super().claim(record, call, token, terms, now)
+        after, reply, ttl = super().claim(record, fingerprint, token, terms, now)
         if isinstance(reply, Won):
             reply = replace(reply, forwardable=True)
         return after, reply, ttl
@@ -126,11 +125,11 @@ class LookupLicenses(Base):
 
 class UnsentDropsSuspect(Base):
     def claim(
-        self, record: Record | None, call: Claim, token: bytes, terms: Terms, now: int
+        self, record: Record | None, fingerprint: bytes | None, token: bytes, terms: Terms, now: int
     ) -> Claimed:
         if isinstance(record, Held) and record.barrier and not record.sent:
             record = replace(record, suspect=False, doubt_since=0)
-        return super().claim(record, call, token, terms, now)
+        return super().claim(record, fingerprint, token, terms, now)
 
 
 class LateCommitOverwrites(Base):
@@ -163,11 +162,11 @@ class OldDateKept(Base):
     """A second forward keeps the first one's date."""
 
     def claim(
-        self, record: Record | None, call: Claim, token: bytes, terms: Terms, now: int
+        self, record: Record | None, fingerprint: bytes | None, token: bytes, terms: Terms, now: int
     ) -> Claimed:
         if isinstance(record, Held) and record.suspect and record.sent and now >= record.deadline:
             record = Doubt(record.doubt_since, record.attempt, record.fingerprint)
-        return super().claim(record, call, token, terms, now)
+        return super().claim(record, fingerprint, token, terms, now)
 
     def settle(
         self, record: Record | None, step: Settlement, token: bytes, terms: Terms, now: int

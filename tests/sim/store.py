@@ -17,7 +17,6 @@ from typing import Any, Final, Protocol, TypeVar
 
 from proxy.core import transitions
 from proxy.core.record import (
-    Claim,
     ClaimReply,
     Held,
     Record,
@@ -39,7 +38,7 @@ class Transitions(Protocol):
     """The table of ``proxy.core.transitions``, or one with a planted mistake."""
 
     def claim(
-        self, record: Record | None, call: Claim, token: bytes, terms: Terms, now: int
+        self, record: Record | None, fingerprint: bytes | None, token: bytes, terms: Terms, now: int
     ) -> tuple[Record | None, ClaimReply, int]:
         """As ``transitions.claim``."""
 
@@ -98,12 +97,16 @@ class SimStore:
     # ---- the Store interface -------------------------------------------------------------------
 
     async def claim(
-        self, keys: Sequence[bytes], claims: Sequence[Claim], token: bytes, terms: Terms
+        self,
+        keys: Sequence[bytes],
+        fingerprints: Sequence[bytes | None],
+        token: bytes,
+        terms: Terms,
     ) -> list[ClaimReply | StoreUnavailable]:
         def one(position: int) -> Any:
             before = self.peek(keys[position])
             after, reply, ttl = self._table.claim(
-                before, claims[position], token, terms, self.now_ms()
+                before, fingerprints[position], token, terms, self.now_ms()
             )
             self._put(keys[position], before, after, ttl, token)
             return reply
@@ -232,10 +235,14 @@ class ToldStore(GuardedStore):
         self._failed = failed
 
     async def claim(
-        self, keys: Sequence[bytes], claims: Sequence[Claim], token: bytes, terms: Terms
+        self,
+        keys: Sequence[bytes],
+        fingerprints: Sequence[bytes | None],
+        token: bytes,
+        terms: Terms,
     ) -> list[ClaimReply | StoreUnavailable]:
         self._claiming(token)
-        return await self._told(token, super().claim(keys, claims, token, terms))
+        return await self._told(token, super().claim(keys, fingerprints, token, terms))
 
     async def settle(
         self, keys: Sequence[bytes], steps: Sequence[Settlement], token: bytes, terms: Terms

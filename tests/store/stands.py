@@ -16,7 +16,6 @@ from msgspec.structs import replace
 
 from proxy.core.codec import decode, encode
 from proxy.core.record import (
-    Claim,
     ClaimReply,
     Done,
     Foreign,
@@ -107,7 +106,7 @@ class Stand(ABC):
     async def claim_one(
         self, key: bytes, owner: bytes, terms: Terms = TERMS, fingerprint: bytes | None = PRINT
     ) -> ClaimReply | StoreUnavailable:
-        return (await self.store.claim([key], [Claim(fingerprint)], owner, terms))[0]
+        return (await self.store.claim([key], [fingerprint], owner, terms))[0]
 
     async def settle_one(
         self, key: bytes, step: Settlement, owner: bytes, terms: Terms = TERMS

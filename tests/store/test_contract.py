@@ -9,7 +9,6 @@ from msgspec.structs import replace
 from proxy.core.record import (
     Applied,
     Busy,
-    Claim,
     ClaimReply,
     Commit,
     Conflict,
@@ -24,7 +23,6 @@ from proxy.core.record import (
     MarkDoubt,
     Mismatch,
     Release,
-    Replay,
     Sent,
     Settlement,
     Stands,
@@ -67,32 +65,30 @@ async def test_a_committed_item_is_replayed_byte_for_byte(stand: Stand) -> None:
     results = [b"{}", b"", None, bytes(range(256)) * 256, b'{"id":18446744073709551615}']
     names = keys(len(results))
     me = token()
-    await stand.store.claim(names, [Claim(PRINT)] * len(names), me, TERMS)
+    await stand.store.claim(names, [PRINT] * len(names), me, TERMS)
     commits = [Commit(PRINT, 1_234 + n, result) for n, result in enumerate(results)]
 
     assert await stand.store.settle(names, commits, me, TERMS) == [Applied()] * len(names)
 
-    replies = await stand.store.claim(names, [Claim(PRINT)] * len(names), token(), TERMS)
-    assert replies == [
-        Replay(Done(me, 1_234 + n, PRINT, result)) for n, result in enumerate(results)
-    ]
-    assert await stand.store.read(names) == [reply.record for reply in replies]  # type: ignore[union-attr]
+    replies = await stand.store.claim(names, [PRINT] * len(names), token(), TERMS)
+    assert replies == [Done(me, 1_234 + n, PRINT, result) for n, result in enumerate(results)]
+    assert await stand.store.read(names) == replies
 
 
 async def test_another_content_is_a_mismatch_in_every_state(stand: Stand) -> None:
     held, doubt, done, unprinted = keys(4)
     me = token()
-    await stand.store.claim([held, doubt, done, unprinted], [Claim(PRINT)] * 4, me, TERMS)
+    await stand.store.claim([held, doubt, done, unprinted], [PRINT] * 4, me, TERMS)
     steps: list[Settlement] = [MarkDoubt(PRINT), Commit(PRINT, 1, b"{}"), Commit(None, 1, b"{}")]
     await stand.store.settle([doubt, done, unprinted], steps, me, TERMS)
 
     replies = await stand.store.claim(
-        [held, doubt, done, unprinted], [Claim(OTHER_PRINT)] * 4, token(), TERMS
+        [held, doubt, done, unprinted], [OTHER_PRINT] * 4, token(), TERMS
     )
 
-    assert replies == [Mismatch()] * 3 + [Replay(Done(me, 1, None, b"{}"))]
+    assert replies == [Mismatch()] * 3 + [Done(me, 1, None, b"{}")]
     unprinted_claim = await stand.claim_one(done, token(), fingerprint=None)
-    assert unprinted_claim == Replay(Done(me, 1, PRINT, b"{}"))
+    assert unprinted_claim == Done(me, 1, PRINT, b"{}")
 
 
 @pytest.mark.parametrize(
@@ -210,10 +206,10 @@ async def test_a_template_takes_one_real_result_and_keeps_its_time(stand: Stand)
 async def test_release_frees_a_claim_and_doubts_a_suspect(stand: Stand) -> None:
     fresh, suspect, others = keys(3)
     me = token()
-    await stand.store.claim([fresh, suspect, others], [Claim(PRINT)] * 3, token(), TERMS)
+    await stand.store.claim([fresh, suspect, others], [PRINT] * 3, token(), TERMS)
     await stand.pass_time([fresh, suspect], LAPSE)
     await stand.settle_one(fresh, Forget(), me)
-    await stand.store.claim([fresh, suspect], [Claim(PRINT)] * 2, me, TERMS)
+    await stand.store.claim([fresh, suspect], [PRINT] * 2, me, TERMS)
 
     replies = await stand.store.settle([fresh, suspect, others], [Release()] * 3, me, TERMS)
 
@@ -262,7 +258,7 @@ async def test_the_expiry_is_retention_and_never_the_lease(stand: Stand) -> None
     for terms, kept in ((TERMS, DAY), (BLIND, WEEK)):
         held, doubt, done = keys(3)
         me = token()
-        await stand.store.claim([held, doubt, done], [Claim(PRINT)] * 3, me, terms)
+        await stand.store.claim([held, doubt, done], [PRINT] * 3, me, terms)
         assert near(await stand.expires_in(held), kept)
         await stand.store.settle(
             [doubt, done], [MarkDoubt(PRINT), Commit(PRINT, 1, b"{}")], me, terms

@@ -10,7 +10,6 @@ from msgspec.structs import replace
 from proxy.core.record import (
     Applied,
     Busy,
-    Claim,
     Commit,
     Done,
     Doubt,
@@ -36,8 +35,7 @@ async def test_a_long_mixed_list_is_answered_position_by_position(stand: Stand) 
     names = keys(count)
     me = token()
     fingerprints = [None if n % 7 == 0 else bytes([n % 251]) * 16 for n in range(count)]
-    claims = [Claim(one) for one in fingerprints]
-    assert await stand.store.claim(names, claims, me, TERMS) == [Won(1)] * count
+    assert await stand.store.claim(names, fingerprints, me, TERMS) == [Won(1)] * count
 
     def step(n: int) -> Settlement:
         commit = Commit(fingerprints[n], n, b"%d" % n, template=n % 10 == 0)
@@ -62,7 +60,7 @@ async def test_a_key_that_stands_twice_is_done_in_order(stand: Stand) -> None:
     (key,) = keys(1)
     me = token()
 
-    assert await stand.store.claim([key, key], [Claim(PRINT)] * 2, me, TERMS) == [Won(1)] * 2
+    assert await stand.store.claim([key, key], [PRINT] * 2, me, TERMS) == [Won(1)] * 2
     replies = await stand.store.settle([key] * 3, [Release(), Release(), Sent()], me, TERMS)
     assert replies == [Applied(), Lost(), Lost()]
 
@@ -80,7 +78,7 @@ async def test_of_many_claimers_at_once_one_wins_each_key(stand: Stand) -> None:
     async def claimer(seed: int) -> None:
         me = token()
         mine = random.Random(seed).sample(names, 1 + seed % 40)
-        replies = await stand.store.claim(mine, [Claim(PRINT)] * len(mine), me, TERMS)
+        replies = await stand.store.claim(mine, [PRINT] * len(mine), me, TERMS)
         for name, reply in zip(mine, replies, strict=True):
             if isinstance(reply, Won):
                 seen[name].append(me)
@@ -128,7 +126,7 @@ async def test_requests_with_other_terms_can_be_made_at_once(stand: Stand) -> No
 
 async def test_every_key_is_found_by_a_scan(stand: Stand) -> None:
     names = keys(300)
-    await stand.store.claim(names, [Claim(PRINT)] * 300, token(), TERMS)
+    await stand.store.claim(names, [PRINT] * 300, token(), TERMS)
 
     found: set[bytes] = set()
     cursor, pages = "", 0

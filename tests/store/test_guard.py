@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from proxy.core.record import Claim, ClaimReply, Record, Settlement, SettleReply, Terms, Won
+from proxy.core.record import ClaimReply, Record, Settlement, SettleReply, Terms, Won
 from proxy.errors import StoreUnavailable
 from proxy.observe import Observer
 from proxy.store.base import StoreInfo
@@ -43,10 +43,14 @@ class Obedient(MemoryStore):
             raise StoreUnavailable("down")
 
     async def claim(
-        self, keys: Sequence[bytes], claims: Sequence[Claim], token: bytes, terms: Terms
+        self,
+        keys: Sequence[bytes],
+        fingerprints: Sequence[bytes | None],
+        token: bytes,
+        terms: Terms,
     ) -> list[ClaimReply | StoreUnavailable]:
         await self._obey()
-        return await super().claim(keys, claims, token, terms)
+        return await super().claim(keys, fingerprints, token, terms)
 
     async def settle(
         self, keys: Sequence[bytes], steps: Sequence[Settlement], token: bytes, terms: Terms
@@ -64,7 +68,7 @@ class Obedient(MemoryStore):
 
 
 async def one_claim(store: GuardedStore) -> object:
-    (reply,) = await store.claim(keys(1), [Claim(PRINT)], token(), TERMS)
+    (reply,) = await store.claim(keys(1), [PRINT], token(), TERMS)
     return reply
 
 
@@ -197,9 +201,13 @@ class HalfDown(MemoryStore):
     """One of its two shards does not answer: every other key."""
 
     async def claim(
-        self, keys: Sequence[bytes], claims: Sequence[Claim], token: bytes, terms: Terms
+        self,
+        keys: Sequence[bytes],
+        fingerprints: Sequence[bytes | None],
+        token: bytes,
+        terms: Terms,
     ) -> list[ClaimReply | StoreUnavailable]:
-        replies = await super().claim(keys, claims, token, terms)
+        replies = await super().claim(keys, fingerprints, token, terms)
         return [StoreUnavailable("shard") if i % 2 else r for i, r in enumerate(replies)]
 
 
@@ -207,7 +215,7 @@ async def test_a_shard_that_does_not_answer_is_an_error_and_opens_no_breaker() -
     told = Told()
     store = GuardedStore(HalfDown(), 1.0, told)
     for _ in range(FAILURES + 1):
-        replies = await store.claim(keys(2), [Claim(PRINT)] * 2, token(), TERMS)
+        replies = await store.claim(keys(2), [PRINT] * 2, token(), TERMS)
         assert [isinstance(r, StoreUnavailable) for r in replies] == [False, True]
     assert told.calls == [("claim", False)] * (FAILURES + 1)
     assert store.is_up

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from proxy.core.record import Applied, Claim, Commit, MarkDoubt, Release, Replay, Settlement, Won
+from proxy.core.record import Applied, Commit, Done, MarkDoubt, Release, Settlement, Won
 from proxy.errors import StoreUnavailable
 from proxy.store.memory import ENTRY_OVERHEAD, MemoryStore
 from tests.store.stands import PRINT, TERMS, keys, token
@@ -39,7 +39,7 @@ async def test_a_renewed_record_outlives_its_first_expiry() -> None:
     store = MemoryStore(now_ms=clock)
     (key,) = keys(1)
     me = token()
-    await store.claim([key], [Claim(PRINT)], me, TERMS)
+    await store.claim([key], [PRINT], me, TERMS)
     clock.now = DAY - 1
     await store.settle([key], [Commit(PRINT, 1, b"{}")], me, TERMS)
 
@@ -55,7 +55,7 @@ async def test_a_commit_can_end_earlier_than_the_claim_would_have() -> None:
     (key,) = keys(1)
     me = token()
     blind = replace(TERMS, detects_duplicates=False)  # a claim is kept for a week
-    await store.claim([key], [Claim(PRINT)], me, blind)
+    await store.claim([key], [PRINT], me, blind)
     await store.settle([key], [Commit(PRINT, 1, b"{}")], me, blind)
 
     clock.now = DAY
@@ -67,7 +67,7 @@ async def test_claims_and_releases_leave_nothing_behind() -> None:
     (key,) = keys(1)
     for _ in range(5_000):
         me = token()
-        assert await store.claim([key], [Claim(PRINT)], me, TERMS) == [Won(1)]
+        assert await store.claim([key], [PRINT], me, TERMS) == [Won(1)]
         assert await store.settle([key], [Release()], me, TERMS) == [Applied()]
 
     assert (len(store), store.bytes_used) == (0, 0)
@@ -78,7 +78,7 @@ async def test_what_it_counts_is_what_it_holds() -> None:
     store = MemoryStore(now_ms=Clock())
     one, other = keys(2)
     me = token()
-    await store.claim([one, other], [Claim(PRINT)] * 2, me, TERMS)
+    await store.claim([one, other], [PRINT] * 2, me, TERMS)
     steps: list[Settlement] = [Commit(None, 1, b"x" * 100, template=True), MarkDoubt(PRINT)]
     await store.settle([one, other], steps, me, TERMS)
     await store.settle([one], [Commit(PRINT, 1, b"x" * 70)], token(), TERMS)
@@ -91,20 +91,20 @@ async def test_full_is_an_outage_for_claims_and_never_for_settlements() -> None:
     done, held, fresh = keys(3)
     store = MemoryStore(max_bytes=2 * (ENTRY_OVERHEAD + len(done)) + 10, now_ms=clock)
     me = token()
-    await store.claim([done, held], [Claim(PRINT)] * 2, me, TERMS)
+    await store.claim([done, held], [PRINT] * 2, me, TERMS)
     await store.settle([done], [Commit(PRINT, 1, b"x" * 10)], me, TERMS)
 
-    replies = await store.claim([done, fresh, held], [Claim(PRINT)] * 3, me, TERMS)
-    assert isinstance(replies[0], Replay)
+    replies = await store.claim([done, fresh, held], [PRINT] * 3, me, TERMS)
+    assert isinstance(replies[0], Done)
     assert isinstance(replies[1], StoreUnavailable)
     assert replies[2] == Won(1)
     with pytest.raises(StoreUnavailable, match="full"):
-        await store.claim([fresh], [Claim(PRINT)], token(), TERMS)
+        await store.claim([fresh], [PRINT], token(), TERMS)
     steps: list[Settlement] = [Commit(PRINT, 1, b"y" * 10_000), MarkDoubt(PRINT)]
     assert await store.settle([held, fresh], steps, me, TERMS) == [Applied()] * 2
 
     clock.now = DAY
-    assert await store.claim([fresh], [Claim(PRINT)], token(), TERMS) == [Won(1)]
+    assert await store.claim([fresh], [PRINT], token(), TERMS) == [Won(1)]
 
 
 async def test_a_scan_finds_what_stays_while_others_come_and_go() -> None:
@@ -112,7 +112,7 @@ async def test_a_scan_finds_what_stays_while_others_come_and_go() -> None:
     staying, leaving = keys(30), keys(30)
     me = token()
     for pair in zip(leaving, staying, strict=True):
-        await store.claim(pair, [Claim(PRINT)] * 2, me, TERMS)
+        await store.claim(pair, [PRINT] * 2, me, TERMS)
     found: list[bytes] = []
     cursor = "0"
     while cursor:

@@ -15,14 +15,12 @@ from proxy.core.keys import KeyMaker
 from proxy.core.record import (
     Applied,
     Busy,
-    Claim,
     ClaimReply,
     Commit,
     Done,
     Lost,
     MarkDoubt,
     Release,
-    Replay,
     Settlement,
     Won,
 )
@@ -38,7 +36,7 @@ RESULT = b'{"id":1}'
 
 
 async def claim(store: GuardedStore, names: list[bytes], me: bytes) -> list[object]:
-    return list(await store.claim(names, [Claim(PRINT)] * len(names), me, TERMS))
+    return list(await store.claim(names, [PRINT] * len(names), me, TERMS))
 
 
 # ---- scripts and connections ----------------------------------------------------------------
@@ -50,7 +48,7 @@ async def test_flushed_scripts_are_loaded_again(
     me = token()
     names = keys(100)
     redis_server.command("SCRIPT", "FLUSH")
-    assert await redis.store.claim(names, [Claim(PRINT)] * 100, me, TERMS) == [Won(1)] * 100
+    assert await redis.store.claim(names, [PRINT] * 100, me, TERMS) == [Won(1)] * 100
     redis_server.command("SCRIPT", "FLUSH")
     assert await redis.store.settle(names, [Release()] * 100, me, TERMS) == [Applied()] * 100
 
@@ -125,7 +123,7 @@ async def test_records_outlive_a_restart_and_the_store_comes_back(own_server: Re
             await claim(store, names, me)
         own_server.start()
 
-        assert await claim(store, names, me) == [Replay(Done(me, 1, PRINT, RESULT)), Won(1)]
+        assert await claim(store, names, me) == [Done(me, 1, PRINT, RESULT), Won(1)]
 
 
 @pytest.mark.process
@@ -193,11 +191,11 @@ async def _cancel_many(stand: RedisStand, wanted: int) -> None:
         if kind == 0:
             assert await stand.store.read([names[n]]) == [expected]
         elif kind == 1:
-            assert await stand.claim_one(names[n], token()) == Replay(expected)
+            assert await stand.claim_one(names[n], token()) == expected
         else:
             big = [names[n]] * 70  # too large to share a call
-            replies = await stand.store.claim(big, [Claim(None)] * 70, token(), TERMS)
-            assert replies == [Replay(expected)] * 70
+            replies = await stand.store.claim(big, [None] * 70, token(), TERMS)
+            assert replies == [expected] * 70
 
     for turn in itertools.count():
         if cancelled >= wanted:
@@ -252,8 +250,7 @@ async def test_small_calls_of_one_turn_share_and_large_ones_do_not(
         before = _calls(redis_server)
         wanted = [keys(size) for size in sizes]
         claims = (
-            redis.store.claim(names, [Claim(PRINT)] * len(names), token(), TERMS)
-            for names in wanted
+            redis.store.claim(names, [PRINT] * len(names), token(), TERMS) for names in wanted
         )
         for replies in await asyncio.gather(*claims):
             assert set(replies) == {Won(1)}
@@ -301,7 +298,7 @@ async def test_a_full_server_takes_no_claim_and_every_settlement(own_server: Red
         own_server.command("CONFIG", "SET", "maxmemory", "1mb")
 
         replies = await claim(store, [done, fresh, held], token())
-        assert replies[0] == Replay(Done(me, 1, PRINT, RESULT))
+        assert replies[0] == Done(me, 1, PRINT, RESULT)
         assert isinstance(replies[1], StoreUnavailable)
         assert isinstance(replies[2], Busy)
         assert "out of memory" in str(replies[1])
@@ -311,7 +308,7 @@ async def test_a_full_server_takes_no_claim_and_every_settlement(own_server: Red
         steps: list[Settlement] = [Commit(PRINT, 1, RESULT), MarkDoubt(PRINT)]
         assert await store.settle([held, fresh], steps, me, TERMS) == [Applied()] * 2
         own_server.command("CONFIG", "SET", "maxmemory", "0")
-        assert await claim(store, [held], token()) == [Replay(Done(me, 1, PRINT, RESULT))]
+        assert await claim(store, [held], token()) == [Done(me, 1, PRINT, RESULT)]
 
 
 @pytest.mark.process

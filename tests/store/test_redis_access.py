@@ -9,7 +9,6 @@ import pytest
 
 from proxy.core.record import (
     Applied,
-    Claim,
     Sent,
     Won,
 )
@@ -23,7 +22,7 @@ pytestmark = pytest.mark.store
 
 
 async def claim(store: GuardedStore, names: list[bytes], me: bytes) -> list[object]:
-    return list(await store.claim(names, [Claim(PRINT)] * len(names), me, TERMS))
+    return list(await store.claim(names, [PRINT] * len(names), me, TERMS))
 
 
 FEWEST_RIGHTS = (

@@ -19,7 +19,6 @@ from proxy.core import transitions
 from proxy.core.codec import decode
 from proxy.core.record import (
     Busy,
-    Claim,
     Commit,
     Extend,
     Forget,
@@ -86,17 +85,17 @@ class Scripts(RuleBasedStateMachine):
             self.runner.close()
 
     @rule(
-        items=st.lists(st.tuples(PLACES, PRINTS.map(Claim)), min_size=1, max_size=6),
+        items=st.lists(st.tuples(PLACES, PRINTS), min_size=1, max_size=6),
         token=st.sampled_from(TOKENS),
         terms=st.sampled_from(TERMS),
     )
-    def claim(self, items: list[tuple[int, Claim]], token: bytes, terms: Terms) -> None:
+    def claim(self, items: list[tuple[int, bytes | None]], token: bytes, terms: Terms) -> None:
         names = [self.keys[place] for place, _ in items]
-        claims = [claim for _, claim in items]
+        fingerprints = [fingerprint for _, fingerprint in items]
         self._compare(
             items,
-            lambda: self.runner.run(self.stand.store.claim(names, claims, token, terms)),
-            lambda record, call, now: transitions.claim(record, call, token, terms, now),
+            lambda: self.runner.run(self.stand.store.claim(names, fingerprints, token, terms)),
+            lambda record, own, now: transitions.claim(record, own, token, terms, now),
         )
 
     @rule(

@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from proxy.core.record import Claim, Commit, Done, Replay, Stands
+from proxy.core.record import Commit, Done, Stands
 from proxy.errors import ConfigError
 from proxy.store.memory import MemoryStore
 from proxy.store.sealed import SealedStore, Sealer
@@ -29,9 +29,9 @@ async def committed(store: SealedStore, key: bytes, result: bytes | None = RESUL
 
 
 async def replayed(store: SealedStore, key: bytes) -> Done:
-    (reply,) = await store.claim([key], [Claim(PRINT)], token(), TERMS)
-    assert isinstance(reply, Replay)
-    return reply.record
+    (reply,) = await store.claim([key], [PRINT], token(), TERMS)
+    assert isinstance(reply, Done)
+    return reply
 
 
 async def stored(inner: MemoryStore, key: bytes) -> Done:

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from proxy.core.record import Claim, Won
+from proxy.core.record import Won
 from proxy.errors import StoreUnavailable
 from proxy.store.link import Access, Address
 from proxy.store.pipe import pack
@@ -168,7 +168,7 @@ async def test_an_ordered_failover_costs_no_later_claim(group: SentinelGroup) ->
     """The old master is told only about ten seconds later, and takes everything until then."""
     async with opened(group.url, timeout=1.0) as store:
         old = group.master
-        assert await store.claim(keys(1), [Claim(PRINT)], token(), TERMS) == [Won(1)]
+        assert await store.claim(keys(1), [PRINT], token(), TERMS) == [Won(1)]
 
         def ordered() -> None:
             eventually(lambda: group._ask(group.ports[0], "FAILOVER") == b"OK", "ordered")
@@ -179,6 +179,6 @@ async def test_an_ordered_failover_costs_no_later_claim(group: SentinelGroup) ->
         assert old.info("role") == "master", "it does not know yet"
         began = time.monotonic()
         names_ = keys(20)
-        assert await store.claim(names_, [Claim(PRINT)] * 20, token(), TERMS) == [Won(1)] * 20
+        assert await store.claim(names_, [PRINT] * 20, token(), TERMS) == [Won(1)] * 20
         assert time.monotonic() - began < 2
         assert group.master.command("EXISTS", *names_) == 20

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from redis.crc import key_slot
 
-from proxy.core.record import Applied, Busy, Claim, Commit, Done, Release, Replay, Won
+from proxy.core.record import Applied, Busy, Commit, Done, Release, Won
 from proxy.errors import ConfigError, StoreUnavailable
 from proxy.store.guard import GuardedStore
 from tests.fakes.redis_server import (
@@ -48,7 +48,7 @@ def other_master(made: RedisCluster, slot: int) -> RedisServer:
 
 
 async def claim(store: GuardedStore, names: list[bytes], me: bytes) -> list[object]:
-    return list(await store.claim(names, [Claim(PRINT)] * len(names), me, TERMS))
+    return list(await store.claim(names, [PRINT] * len(names), me, TERMS))
 
 
 async def commit(store: GuardedStore, names: list[bytes], me: bytes) -> list[object]:
@@ -99,7 +99,7 @@ async def test_a_slot_half_moved_answers_for_every_key(moving: RedisCluster) -> 
         records = await store.read(names)
         assert records[:20] == [Done(me, 1, PRINT, RESULT)] * 20
         single = await asyncio.gather(*(claim(store, [name], me) for name in names))
-        assert single == [[Replay(Done(me, 1, PRINT, RESULT))]] * 20 + [[Won(1)]] * 10
+        assert single == [[Done(me, 1, PRINT, RESULT)]] * 20 + [[Won(1)]] * 10
 
         while moving.move_keys(slot, source, target, 100):
             pass
@@ -217,7 +217,7 @@ async def test_a_dead_master_s_replica_takes_over() -> None:
                     answers = await claim(store, names, token())
                 except StoreUnavailable:
                     return False
-                done = Replay(Done(me, 1, PRINT, RESULT))
+                done = Done(me, 1, PRINT, RESULT)
                 assert all(one == done or isinstance(one, StoreUnavailable) for one in answers)
                 return answers == [done] * 128
 
@@ -286,7 +286,7 @@ async def test_a_killed_master_is_followed_by_its_replica(group: SentinelGroup) 
                 answers = await claim(store, names, token())
             except StoreUnavailable:
                 return False
-            assert answers == [Replay(Done(me, 1, PRINT, RESULT))] * 50
+            assert answers == [Done(me, 1, PRINT, RESULT)] * 50
             return True
 
         await eventually(back)

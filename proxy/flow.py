@@ -57,6 +57,52 @@ def random_token() -> bytes:
     return os.urandom(TOKEN_BYTES)
 
 
+Told = Callable[[Answer | BaseException], None]
+"""Takes the answer, the Problem in its place, or what went wrong inside."""
+
+
+class Underway:
+    """One request's work, and who is to be told of it: once, at its end or at the deadline."""
+
+    __slots__ = ("_observer", "_told", "over", "run", "timer")
+
+    def __init__(self, run: Run, observer: Observer, told: Told) -> None:
+        self.run = run
+        self.timer: asyncio.TimerHandle | None = None
+        self.over = False
+        self._observer = observer
+        self._told: Told | None = told
+
+    def abandon(self) -> None:
+        """The client is gone. The work goes on, to be counted and logged when it ends."""
+        self._told = None
+        self._stop_timer()
+
+    def answer(self) -> None:
+        """Answer with what is decided by now."""
+        if not self.over:
+            self._tell(stitch(self.run, self._observer))
+
+    def refuse(self, problem: Problem) -> None:
+        if not self.over:
+            report_refusal(self.run, self._observer, problem.status)
+            self._tell(problem)
+
+    def fail(self, error: BaseException) -> None:
+        if not self.over:
+            self._tell(error)
+
+    def _tell(self, answer: Answer | BaseException) -> None:
+        self.over = True
+        self._stop_timer()
+        if self._told is not None:
+            self._told(answer)
+
+    def _stop_timer(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+
+
 class Flow:
     """Answers batches. ``now_ms``: wall clock for ``processedAt``; ``clock``: monotonic seconds
     that durations are measured with; ``lease_margin``: seconds."""
@@ -92,41 +138,53 @@ class Flow:
         Raises Problem where a closed rule's store does not answer. The caller may be cancelled:
         the work goes on.
         """
-        loop = asyncio.get_running_loop()
-        rule = exchange.rule
-        run = Run(exchange, terms_of(rule), loop.time(), self._clock, [None] * len(exchange.batch))
-        self._observer.in_flight(len(exchange.batch))
-        due: asyncio.Future[None] = loop.create_future()
-        work = loop.create_task(self._work(run))
-        self._tasks.add(work)
-        work.add_done_callback(lambda task: self._ended(task, run, due))
-        timer = loop.call_later(rule.deadline, _wake, due)
-        try:
-            await due
-        except asyncio.CancelledError:
-            run.abandoned = True
-            raise
-        finally:
-            timer.cancel()
-        if work.done():
-            work.result()
-        return stitch(run, self._observer)
+        due: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
 
-    def _ended(self, work: asyncio.Task[None], run: Run, due: asyncio.Future[None]) -> None:
-        self._tasks.discard(work)
-        self._observer.in_flight(-len(run.exchange.batch))
-        _wake(due)
-        if work.cancelled():
-            return
-        error = work.exception()
-        if error is None:
-            if run.abandoned:
-                stitch(run, self._observer)  # nobody reads it, but it is counted and logged
-            return
-        if isinstance(error, Problem):
-            report_refusal(run, self._observer, error.status)
+        def told(answer: Answer | BaseException) -> None:
+            if due.done():
+                return
+            if isinstance(answer, BaseException):
+                due.set_exception(answer)
+            else:
+                due.set_result(answer)
+
+        work = self.begin(exchange, told)
+        try:
+            return await due
+        except asyncio.CancelledError:
+            work.abandon()
+            raise
+
+    def begin(self, exchange: Exchange, told: Told) -> Underway:
+        """Start on one batch, which is not empty; ``told`` is called once, in a later turn of the
+        loop, unless the caller abandons the work before."""
+        loop = asyncio.get_running_loop()
+        rule, items = exchange.rule, len(exchange.batch)
+        run = Run(exchange, terms_of(rule), loop.time(), self._clock, [None] * items)
+        self._observer.in_flight(items)
+        underway = Underway(run, self._observer, told)
+        task = loop.create_task(self._see_through(underway))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        underway.timer = loop.call_later(rule.deadline, underway.answer)
+        return underway
+
+    async def _see_through(self, underway: Underway) -> None:
+        run = underway.run
+        try:
+            await self._work(run)
+        except Problem as problem:
+            underway.refuse(problem)
+        except Exception as error:
+            log.exception("request %s failed", run.exchange.request_id)
+            underway.fail(error)
+        except BaseException as error:
+            underway.fail(error)
+            raise
         else:
-            log.error("request %s failed", run.exchange.request_id, exc_info=error)
+            underway.answer()
+        finally:
+            self._observer.in_flight(-len(run.exchange.batch))
 
     async def drain(self, timeout: float) -> bool:
         """Wait for requests under way and then for the backlog. False: time ran out."""
@@ -279,8 +337,3 @@ def _not_won(run: Run, index: int, reply: ClaimReply, busy: dict[int, int]) -> N
             )
         case _:
             raise AssertionError(f"no answer of a claim that was not won: {reply}")
-
-
-def _wake(due: asyncio.Future[None]) -> None:
-    if not due.done():
-        due.set_result(None)

@@ -78,8 +78,6 @@ class Run:
     isolation_calls: int = 0
     outages: int = 0
     """Store calls of this request that nothing answered."""
-    abandoned: bool = False
-    """The client went away."""
     began: float = field(init=False)
 
     def __post_init__(self) -> None:

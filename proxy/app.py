@@ -26,12 +26,12 @@ from proxy.edge.respond import SlowReaderError, WireResponse, whole
 from proxy.edge.server import EdgeRequest
 from proxy.errors import Problem
 from proxy.exchange import Answer, Exchange
-from proxy.headers import VIA, first, without
+from proxy.headers import VIA, first, identified
 from proxy.inbound import Inbound, arrive
 from proxy.lifecycle import Lifecycle
 from proxy.observe import Observer
 from proxy.passthrough import Copy, Passthrough, Tap
-from proxy.problems import render
+from proxy.refusal import refusal
 from proxy.settings import Settings
 from proxy.websocket import WebSockets, is_websocket
 from rules.match import RuleSet
@@ -76,6 +76,7 @@ class DataApp:
         websockets: WebSockets,
         lifecycle: Lifecycle,
         observer: Observer,
+        budget: Budget,
     ) -> None:
         self._settings = settings
         self._rules = rules
@@ -86,7 +87,7 @@ class DataApp:
         self._websockets = websockets
         self._lifecycle = lifecycle
         self._observer = observer
-        self._budget = Budget(settings.max_buffered)
+        self._budget = budget
         self._watching: set[asyncio.Task[None]] = set()
         self._scope_headers: tuple[RuleSet | None, frozenset[str]] = (None, frozenset())
 
@@ -144,7 +145,7 @@ class DataApp:
             return await self._passthrough.forward(inbound)
         exchange = exchange_of(inbound, applied, batch)
         answer = await self._flow.handle(exchange)
-        headers = _identified((*answer.headers, VIA), inbound.request_id)
+        headers = identified((*answer.headers, VIA), inbound.request_id)
         return self._whole(answer.status, headers, answer.body, close=False)
 
     async def _watch(self, inbound: Inbound, applied: Applies) -> WireResponse:
@@ -189,14 +190,7 @@ class DataApp:
         self, problem: Problem, body: ClientBody, *, close: bool, request_id: str = ""
     ) -> WireResponse:
         """A problem document. What is left of the body is not waited for: the connection ends."""
-        _LOG.log(
-            logging.WARNING if problem.status >= 500 else logging.INFO,
-            "answered with a problem",
-            extra={"code": problem.code, "status": problem.status, "request_id": request_id},
-        )
-        status, headers, document = render(problem, request_id)
-        if request_id:
-            headers = _identified((*headers, VIA), request_id)
+        status, headers, document = refusal(problem, request_id)
         return self._whole(status, headers, document, close=close or not body.ended)
 
     def _whole(self, status: int, headers: Headers, body: bytes, *, close: bool) -> WireResponse:
@@ -207,10 +201,6 @@ class DataApp:
             close=close or self._lifecycle.draining,
             send_timeout=self._settings.send_timeout,
         )
-
-
-def _identified(headers: Headers, request_id: str) -> Headers:
-    return (*without(headers, {"x-request-id"}), ("X-Request-Id", request_id))
 
 
 def _plain(copy: Copy, coding: str, limit: int) -> bytes | None:

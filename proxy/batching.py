@@ -15,7 +15,7 @@ from proxy.edge.coding import TooLarge, Undecodable, decode
 from proxy.errors import Problem
 from proxy.exchange import Exchange
 from proxy.headers import first, values, without
-from proxy.inbound import Inbound
+from proxy.inbound import Arrival, Inbound
 from proxy.jwt import Claims, unverified
 from proxy.observe import Observer
 from proxy.problems import overloaded
@@ -28,6 +28,9 @@ from rules.request import read_batch
 _OF_THE_OLD_BODY: Final = frozenset(
     {"content-length", "content-encoding", "accept-encoding", "expect"}
 )
+
+
+_LOOKED_AT_CLOSELY: Final = frozenset({"expect", "content-encoding"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +55,12 @@ class Batching:
         if found is None:
             return None
         rule, params = found
-        override = self._override(rule, inbound)
+        override = _override(rule, inbound)
         if is_surely_off(rule, override):
             self._observer.passed_through(rule.name, "off")
             return None
-        scope = scope_values(
-            rule, inbound.headers, inbound.raw_query, params, await self._claims_for(rule, inbound)
-        )
+        claims = await self._claims_for(rule, inbound)
+        scope = scope_values(rule, inbound.headers, inbound.raw_query, params, claims)
         if isinstance(scope, Repeated):
             if rule.mode is Mode.ENFORCE:
                 raise Problem(400, "repeated-scope", f"{scope.part} is given more than once")
@@ -167,12 +169,38 @@ class Batching:
             return unverified(inbound.headers)
         return await self._claims.verified(inbound.headers)
 
-    @staticmethod
-    def _override(rule: Rule, inbound: Inbound) -> str | None:
-        name = rule.rollout.override_header
-        if name is None or not inbound.trusted:
-            return None
-        return first(inbound.headers, name.lower())
+
+def enforced_batch(
+    arrival: Arrival, rule: Rule, params: Mapping[str, str], body: bytes
+) -> Exchange | None:
+    """The exchange of a request that needs nothing more looked at: its rule has no ``where`` and
+    no JWT, enforces this scope, and can use the body as it is. None: decide by ``Batching``."""
+    if arrival.upgrade or not arrival.names.isdisjoint(_LOOKED_AT_CLOSELY):
+        return None
+    scope = scope_values(rule, arrival.headers, arrival.raw_query, params, None)
+    if not isinstance(scope, tuple):
+        return None
+    if mode_for(rule, scope, _override(rule, arrival)) is not Mode.ENFORCE:
+        return None
+    if len(body) > rule.request.max_bytes:
+        return None
+    batch = read_batch(rule, body)
+    if not isinstance(batch, Batch) or not len(batch):
+        return None
+    return exchange_of(arrival, Applies(rule, Mode.ENFORCE, scope), batch)
+
+
+def is_plain(rule: Rule) -> bool:
+    """Whether ``enforced_batch`` can be asked about this rule's requests."""
+    needs_jwt = any(part.kind == "jwt" for part in rule.scope or ())
+    return rule.match.where is None and not needs_jwt and not is_surely_off(rule, None)
+
+
+def _override(rule: Rule, arrival: Arrival) -> str | None:
+    name = rule.rollout.override_header
+    if name is None or not arrival.trusted:
+        return None
+    return first(arrival.headers, name.lower())
 
 
 def is_surely_off(rule: Rule, override: str | None) -> bool:
@@ -181,13 +209,13 @@ def is_surely_off(rule: Rule, override: str | None) -> bool:
     return rule.mode is Mode.OFF and rest_is_off and override is None
 
 
-def is_signed(rule: Rule, inbound: Inbound) -> bool:
+def is_signed(rule: Rule, inbound: Arrival) -> bool:
     """Whether the client signed what it sent, so that no part of it may be sent alone."""
     signed = {"signature", *(name.lower() for name in rule.upstream.signed_headers)}
     return not signed.isdisjoint(inbound.names)
 
 
-def exchange_of(inbound: Inbound, applied: Applies, batch: Batch) -> Exchange:
+def exchange_of(inbound: Arrival, applied: Applies, batch: Batch) -> Exchange:
     """The request as the driver takes it."""
     return Exchange(
         rule=applied.rule,

@@ -33,6 +33,7 @@ _UNLISTABLE: Final = frozenset({"host", "authorization"})
 _FORWARDED: Final = frozenset(
     {"forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"}
 )
+_ITS_ID: Final = frozenset({"x-request-id"})
 _REQUEST_ID: Final = re.compile(r"[!-~]{1,128}")
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}.*")
 
@@ -139,6 +140,11 @@ def request_id(headers: Headers, fresh: str) -> tuple[str, Headers]:
     if len(given) == 1 and _REQUEST_ID.fullmatch(given[0]):
         return given[0], headers
     return fresh, (*without(headers, {"x-request-id"}), ("X-Request-Id", fresh))
+
+
+def identified(headers: Headers, request_id: str) -> Headers:
+    """``headers`` with this request id and no other."""
+    return (*without(headers, _ITS_ID), ("X-Request-Id", request_id))
 
 
 def trace_id(headers: Headers) -> str:

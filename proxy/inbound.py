@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Collection, Iterable
+from typing import Final, NamedTuple
+
+from msgspec import Struct
 
 from proxy.core.upstream import Headers
 from proxy.edge.body import ClientBody
@@ -37,19 +38,27 @@ _NOT_ONWARD: Final = HOP_BY_HOP | {"expect", "max-forwards"}
 _BAD_IN_TARGET: Final = re.compile(r"[\x00-\x20\x7f#]")
 
 
-@dataclass(frozen=True, slots=True)
-class Inbound:
-    """``headers`` are as they came; ``onward`` is what goes to the service: end-to-end lines,
-    request id, Via and X-Forwarded-*, with Content-Length where the client gave one. ``names``:
-    those of ``headers`` in lower case."""
+class Head(NamedTuple):
+    """A request's head as it came. ``target``: one character for each byte. ``spoken``: the
+    version that the client wrote. ``peer``: its address; empty for a unix socket."""
 
-    request: EdgeRequest
+    method: str
+    target: str
+    spoken: tuple[int, ...]
+    raw_headers: Iterable[tuple[bytes, bytes]]
+    peer: str
+
+
+class Arrival(Struct, frozen=True):
+    """A head that was judged. ``headers`` are as they came; ``onward`` is what goes to the
+    service: end-to-end lines, request id, Via and X-Forwarded-*, with Content-Length where the
+    client gave one. ``names``: those of ``headers`` in lower case."""
+
     method: str
     target: str
     headers: Headers
     names: frozenset[str]
     onward: Headers
-    body: ClientBody
     request_id: str
     trace_id: str
     trusted: bool
@@ -64,60 +73,79 @@ class Inbound:
         return self.target.partition("?")[2]
 
 
+class Inbound(Arrival, frozen=True):
+    """One request with its body, as aiohttp hands it over."""
+
+    request: EdgeRequest
+    body: ClientBody
+
+
+_Judged = tuple[str, str, Headers, frozenset[str], Headers, str, str, bool, str]
+"""The members of an ``Arrival``, in order."""
+
+
 def arrive(
     request: EdgeRequest, body: ClientBody, settings: Settings, scope_headers: Collection[str]
 ) -> Inbound:
     """Read and judge the head. Raises Problem."""
-    headers = from_raw(request.raw_headers)
+    spoken, raw, peer = request.spoken, request.raw_headers, _peer(request)
+    head = Head(request.method, request.target, spoken, raw, peer)
+    return Inbound(*_judged(head, settings, scope_headers), request, body)
+
+
+def arrived(head: Head, settings: Settings, scope_headers: Collection[str]) -> Arrival:
+    """The same for a head alone. Raises Problem."""
+    return Arrival(*_judged(head, settings, scope_headers))
+
+
+def _judged(head: Head, settings: Settings, scope_headers: Collection[str]) -> _Judged:
+    headers = from_raw(head.raw_headers)
     # Most requests have none of what is looked for below; one set spares most of the looking.
     names = frozenset([name.lower() for name, _ in headers])
-    _check_version(request, headers, names)
+    _check_version(head.spoken, headers, names)
     if "connection" in names:
         check_connection(headers, scope_headers)
-    target = _target(request, headers)
+    target = _target(head, headers)
     if "expect" in names:
         _check_expectation(headers)
-    peer = _peer(request)
-    trusted = is_trusted(peer, settings.trusted_peers)
+    trusted = is_trusted(head.peer, settings.trusted_peers)
     onward = headers
     if not names.isdisjoint(_NOT_ONWARD):
         onward = without(end_to_end(headers), {"expect"})
-        onward = _one_hop_less(request.method, onward)
+        onward = _one_hop_less(head.method, onward)
     identity = os.urandom(16).hex()
     if "x-request-id" in names:
         identity, onward = request_id(onward, identity)
     else:
         onward = (*onward, ("X-Request-Id", identity))
-    return Inbound(
-        request=request,
-        method=request.method,
-        target=target,
-        headers=headers,
-        names=names,
-        onward=forwarded(onward, peer, trusted=trusted),
-        body=body,
-        request_id=identity,
-        trace_id=trace_id(headers) if "traceparent" in names else "",
-        trusted=trusted,
-        upgrade=_upgrade(headers) if "upgrade" in names else "",
+    return (
+        head.method,
+        target,
+        headers,
+        names,
+        forwarded(onward, head.peer, trusted=trusted),
+        identity,
+        trace_id(headers) if "traceparent" in names else "",
+        trusted,
+        _upgrade(headers) if "upgrade" in names else "",
     )
 
 
-def _check_version(request: EdgeRequest, headers: Headers, names: Collection[str]) -> None:
-    if request.spoken not in {(1, 0), (1, 1)}:
+def _check_version(spoken: tuple[int, ...], headers: Headers, names: Collection[str]) -> None:
+    if spoken not in {(1, 0), (1, 1)}:
         raise Problem(400, "bad-version", "the request names another version")
-    if request.spoken == (1, 0) and "transfer-encoding" in names:
+    if spoken == (1, 0) and "transfer-encoding" in names:
         # RFC 9112 section 6.1: such a message's framing is faulty, and a smuggler's tool.
         raise Problem(400, "bad-request", "Transfer-Encoding in HTTP/1.0")
     if len(values(headers, "host")) > 1:
         raise Problem(400, "bad-request", "more than one Host")
 
 
-def _target(request: EdgeRequest, headers: Headers) -> str:
-    target = request.target
-    if request.method == "CONNECT":
+def _target(head: Head, headers: Headers) -> str:
+    target = head.target
+    if head.method == "CONNECT":
         raise Problem(501, "method-not-supported", "CONNECT is for forward proxies")
-    if not target.startswith("/") and not (target == "*" and request.method == "OPTIONS"):
+    if not target.startswith("/") and not (target == "*" and head.method == "OPTIONS"):
         match = _ABSOLUTE.fullmatch(target)
         host = first(headers, "host") or ""
         # RFC 9112 section 3.2.2 lets the target win over Host; then two parts of a chain may

@@ -40,18 +40,25 @@ class Lifecycle:
         """What /readyz answers, as far as this object knows."""
         return self.ready and not self._draining
 
-    @contextmanager
-    def request(self) -> Iterator[None]:
-        """Around each request on the data listener, tunnels apart."""
+    def enter(self) -> None:
+        """A request on the data listener, tunnels apart, is under way until ``leave``."""
         self.in_flight += 1
         self._begun += 1
         self._idle.clear()
+
+    def leave(self) -> None:
+        self.in_flight -= 1
+        if not self.in_flight:
+            self._idle.set()
+
+    @contextmanager
+    def request(self) -> Iterator[None]:
+        """Between ``enter`` and ``leave``."""
+        self.enter()
         try:
             yield
         finally:
-            self.in_flight -= 1
-            if not self.in_flight:
-                self._idle.set()
+            self.leave()
 
     def begin_drain(self, undo_after: float | None = None) -> None:
         """Stop being ready. With ``undo_after``, serve again unless ``stop`` comes first."""

@@ -28,6 +28,8 @@ from proxy.admin.records import Desk
 from proxy.app import DataApp
 from proxy.batching import Batching
 from proxy.core.keys import KeyMaker
+from proxy.direct import Direct
+from proxy.edge.body import Budget
 from proxy.edge.origin import OriginClient
 from proxy.edge.server import EdgeServer, require_c_parser
 from proxy.errors import ConfigError, StoreUnavailable
@@ -130,6 +132,7 @@ async def start(settings: Settings, stack: AsyncExitStack, worker: Worker) -> Pr
         lease_margin=margin,
     )
     passthrough = Passthrough(origin, settings, lifecycle)
+    budget = Budget(settings.max_buffered)
     data = DataApp(
         settings,
         lambda: reloader.current,
@@ -140,8 +143,18 @@ async def start(settings: Settings, stack: AsyncExitStack, worker: Worker) -> Pr
         websockets=WebSockets(origin, passthrough, settings),
         lifecycle=lifecycle,
         observer=observer,
+        budget=budget,
     )
-    edge = EdgeServer(data, settings, observer)
+    direct = Direct(
+        settings,
+        lambda: reloader.current,
+        flow=flow,
+        budget=budget,
+        lifecycle=lifecycle,
+        observer=observer,
+    )
+    # A span is around the driver's whole work: traced, every batch goes the long way.
+    edge = EdgeServer(data, settings, observer, None if tracing else direct)
     desk = Desk(store, keys, lambda: reloader.current)
     token = read_secret(settings.admin_token_file) if settings.admin_token_file else None
     admin = Admin(lifecycle, reloader, observer, desk, kind, token, settings.drain_timeout)

@@ -21,7 +21,7 @@ from aiohttp.web import BaseRequest, StreamResponse
 from proxy.core.upstream import Headers
 from proxy.headers import FRAMING
 
-_BEHIND: Final = 64 * 1024
+BEHIND: Final = 64 * 1024
 """Bytes that may wait to be sent before the writer waits too: what aiohttp itself allows."""
 _BODYLESS: Final = frozenset({204, 304})
 _PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
@@ -174,7 +174,7 @@ class WireResponse(StreamResponse):
             raise TypeError("aiohttp's own writer is expected")
         await writer.write(data, drain=False)
         transport = writer.transport
-        if transport is None or transport.get_write_buffer_size() <= _BEHIND:
+        if transport is None or transport.get_write_buffer_size() <= BEHIND:
             return
         try:
             async with asyncio.timeout(self._send_timeout):

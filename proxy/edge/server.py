@@ -20,6 +20,7 @@ from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 
+from proxy.edge.line import READ_BUFFER, Line, ShortWay, target_of
 from proxy.edge.respond import WireResponse, whole
 from proxy.errors import ConfigError, Problem
 from proxy.observe import Observer
@@ -27,7 +28,6 @@ from proxy.problems import internal, overloaded, render
 from proxy.settings import Settings
 
 _LOG: Final = logging.getLogger(__name__)
-_READ_BUFFER: Final = 2**16
 _LINGER: Final = 2.0
 """Seconds that the rest of a refused body is read and thrown away, or closing would reset the
 connection and take the answer with it."""
@@ -45,9 +45,15 @@ def require_c_parser() -> None:
 
 
 class EdgeServer(web.Server):
-    """The protocol factory for ``loop.create_server``."""
+    """The protocol factory for ``loop.create_server``. ``short``: answers what it wants to."""
 
-    def __init__(self, handler: Handler, settings: Settings, observer: Observer) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        settings: Settings,
+        observer: Observer,
+        short: ShortWay | None = None,
+    ) -> None:
         require_c_parser()
         super().__init__(
             handler,
@@ -59,11 +65,12 @@ class EdgeServer(web.Server):
             max_line_size=settings.max_header_size,
             max_field_size=settings.max_header_size,
             max_headers=settings.max_headers,
-            read_bufsize=_READ_BUFFER,
+            read_bufsize=READ_BUFFER,
             lingering_time=_LINGER,
         )
         self.settings = settings
         self.observer = observer
+        self.short = short
 
     def __call__(self) -> EdgeProtocol:
         return EdgeProtocol(self, loop=self._loop, **self._kwargs)
@@ -76,13 +83,13 @@ class EdgeServer(web.Server):
                 connection.close_if_idle()
 
 
-class EdgeProtocol(RequestHandler):
+class EdgeProtocol(Line):
     """One client connection."""
 
     __slots__ = ("_edge", "_head_timer")
 
     def __init__(self, server: EdgeServer, **kwargs: Any) -> None:
-        super().__init__(server, **kwargs)
+        super().__init__(server, server.short, server.settings.send_timeout, **kwargs)
         self._edge = server
         self._head_timer: asyncio.TimerHandle | None = None
 
@@ -91,15 +98,13 @@ class EdgeProtocol(RequestHandler):
         if len(self._edge.connections) > self._edge.settings.max_connections:
             self._refuse(overloaded("too many connections"), "connections")
 
-    def data_received(self, data: bytes) -> None:
-        before = self._request_count
-        super().data_received(data)
-        if self._request_count != before:
-            self._stop_head_timer()
-        elif data and self._head_timer is None and self._between_requests():
-            self._head_timer = self._loop.call_later(
-                self._edge.settings.header_timeout, self._head_too_slow
-            )
+    def head_came(self) -> None:
+        self._stop_head_timer()
+
+    def part_came(self) -> None:
+        if self._head_timer is None:
+            limit = self._edge.settings.header_timeout
+            self._head_timer = self._loop.call_later(limit, self._head_too_slow)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._stop_head_timer()
@@ -131,16 +136,12 @@ class EdgeProtocol(RequestHandler):
         _LOG.error("a connection failed inside the proxy", exc_info=kw.get("exc_info"))
 
     def close_if_idle(self) -> None:
-        if self._waiter is not None and not self._messages:
+        if self.is_idle():
             self.force_close()
-
-    def _between_requests(self) -> bool:
-        """The connection waits for a head, of which some bytes have come."""
-        return self._waiter is not None and not self._waiter.done() and not self._messages
 
     def _head_too_slow(self) -> None:
         self._head_timer = None
-        if self._between_requests():
+        if self.is_between_requests():
             self._refuse(
                 Problem(408, "header-timeout", "the head did not end in time"), "header_timeout"
             )
@@ -174,7 +175,7 @@ class EdgeRequest(web.BaseRequest):
     @property
     def target(self) -> str:
         """The request target as it was sent, one character for each byte."""
-        return self._message.path.encode("utf-8", "surrogateescape").decode("latin-1")
+        return target_of(self._message)
 
 
 def _request(

@@ -13,6 +13,8 @@ import orjson
 from proxy.app import DataApp, Driver, Watcher
 from proxy.batching import Batching
 from proxy.core.keys import KeyMaker
+from proxy.direct import Direct
+from proxy.edge.body import Budget
 from proxy.edge.origin import OriginClient
 from proxy.edge.server import EdgeServer
 from proxy.flow import Flow
@@ -175,8 +177,9 @@ async def gateway(
     driver: Driver | None = None,
     watcher: Watcher | None = None,
     flags: Mapping[str, str] | None = None,
+    short: bool = True,
 ) -> AsyncIterator[Gateway]:
-    """The whole data path, on a free port."""
+    """The whole data path, on a free port. ``short`` False: every request the long way."""
     settings = defaults(upstream=upstream, **(flags or {}))
     ruleset = parse_rules([("rules.yaml", rules)]) if isinstance(rules, str) else rules
     seen, lifecycle, store, keys = Seen(), Lifecycle(), MemoryStore(), KeyMaker()
@@ -184,6 +187,7 @@ async def gateway(
     call = HttpUpstream(origin, settings.upstream_max_response)
     flow = Flow(store, call, keys, seen, now_ms=lambda: 1_700_000_000_000)
     passthrough = Passthrough(origin, settings, lifecycle)
+    budget = Budget(settings.max_buffered)
     app = DataApp(
         settings,
         lambda: ruleset,
@@ -194,8 +198,17 @@ async def gateway(
         websockets=WebSockets(origin, passthrough, settings),
         lifecycle=lifecycle,
         observer=seen,
+        budget=budget,
     )
-    server = EdgeServer(app, settings, seen)
+    direct = Direct(
+        settings,
+        lambda: ruleset,
+        flow=flow,
+        budget=budget,
+        lifecycle=lifecycle,
+        observer=seen,
+    )
+    server = EdgeServer(app, settings, seen, direct if short and driver is None else None)
     loop = asyncio.get_running_loop()
     listener = await loop.create_server(server, "127.0.0.1", 0)
     port = listener.sockets[0].getsockname()[1]

@@ -1,0 +1,239 @@
+"""A client connection with a short way past the library's request loop.
+
+Law: whatever the short way does not take reaches the loop as if nothing had happened. The loop
+sleeps on ``_waiter`` between requests; a request that the short way takes is answered while it
+goes on sleeping. For a small batch the loop, its task and its request object cost more than all
+the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final, Protocol
+
+from aiohttp import web
+from aiohttp.http import RawRequestMessage
+from aiohttp.streams import StreamReader
+from aiohttp.web_protocol import RequestHandler
+
+from proxy.edge.respond import BEHIND
+
+READ_BUFFER: Final = 2**16
+_SOON: Final = 1.0
+"""Seconds that the short way waits for the rest of a body; the loop has a limit of its own."""
+
+
+class Turn(Protocol):
+    """One request that is being answered past the library's request loop."""
+
+    def abandon(self) -> None:
+        """The client is gone: nobody is to be answered."""
+
+
+class ShortWay(Protocol):
+    """What may answer a request without the library's request loop: ``proxy.direct.Direct``."""
+
+    def wants(self, message: RawRequestMessage, *, ended: bool) -> bool:
+        """Whether this may be one, by its head; ``ended``: its body has arrived."""
+
+    def begin(self, line: Line, message: RawRequestMessage, body: bytes) -> Turn | None:
+        """Begin; ``line.answer`` is called in a later turn of the loop. None: take the long way,
+        nothing was done."""
+
+    def slow_reader(self) -> None:
+        """A client did not read its answer in time and is cut off."""
+
+
+class Line(RequestHandler):
+    """``short`` None: there is no short way. ``send_timeout``: seconds for which a client may
+    read nothing before it is cut off."""
+
+    __slots__ = ("_awaited", "_body_timer", "_kept_back", "_send_timeout", "_short", "_turn")
+
+    def __init__(
+        self, server: web.Server, short: ShortWay | None, send_timeout: float, **kwargs: Any
+    ) -> None:
+        super().__init__(server, **kwargs)
+        self._short = short
+        self._send_timeout = send_timeout
+        self._turn: Turn | None = None
+        self._awaited: StreamReader | None = None  # the body that the short way waits for
+        self._body_timer: asyncio.TimerHandle | None = None
+        self._kept_back: list[bytes] = []
+
+    def head_came(self) -> None:
+        """At least one request's head is complete."""
+
+    def part_came(self) -> None:
+        """The connection waits for a head, and some bytes have come that do not complete it."""
+
+    def is_between_requests(self) -> bool:
+        """The loop waits for a head."""
+        return self._waiter is not None and not self._waiter.done() and not self._messages
+
+    def is_idle(self) -> bool:
+        """Nothing is under way."""
+        return self._waiter is not None and not self._messages and self._turn is None
+
+    def data_received(self, data: bytes) -> None:
+        if self._turn is not None:
+            self._keep_back(data)
+            return
+        waiter, before = self._waiter, self._request_count
+        can_take = self._awaited is not None or self.is_between_requests()
+        if can_take:
+            self._waiter = None  # whether the loop is woken is decided below
+        super().data_received(data)
+        if can_take:
+            self._waiter = waiter
+        if self._request_count != before:
+            self.head_came()
+            if can_take:
+                self._look()
+        elif self._awaited is not None:
+            self._go_on(self._awaited)
+        elif data and self.is_between_requests():
+            self.part_came()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._stop_body_timer()
+        turn, self._turn = self._turn, None
+        if turn is not None:
+            turn.abandon()
+        super().connection_lost(exc)
+
+    def _look(self) -> None:
+        """Requests have come: is there one, alone, that the short way wants?"""
+        message, payload = self._messages[0]
+        short, ended = self._short, payload.is_eof()
+        if (
+            short is None
+            or len(self._messages) > 1
+            or not isinstance(message, RawRequestMessage)
+            or not short.wants(message, ended=ended)
+        ):
+            self._wake()
+        elif ended:
+            self._begin(short)
+        else:
+            self._awaited = payload
+            self._body_timer = self._loop.call_later(_SOON, self._wake)
+
+    def _go_on(self, body: StreamReader) -> None:
+        """More of the awaited body has come."""
+        if self._short is None or body.exception() is not None:
+            self._wake()
+        elif body.is_eof():
+            self._begin(self._short)
+
+    def _begin(self, short: ShortWay) -> None:
+        self._awaited = None
+        self._stop_body_timer()
+        message, payload = self._messages.popleft()
+        assert isinstance(message, RawRequestMessage)  # noqa: S101 - it was looked at
+        body = payload.read_nowait()
+        self._turn = short.begin(self, message, body)
+        if self._turn is None:
+            again = StreamReader(self, READ_BUFFER, loop=self._loop)
+            again.feed_data(body)
+            again.feed_eof()
+            self._messages.appendleft((message, again))
+            self._wake()
+            return
+        if self._parser is not None:
+            self._parser.message_consumed()
+        self._request_in_progress = True
+
+    def _wake(self) -> None:
+        """Leave what has come to the library's loop."""
+        self._awaited = None
+        self._stop_body_timer()
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def answer(self, data: bytes, *, close: bool) -> None:
+        """The turn is over: write its answer, and go on with what came meanwhile."""
+        self._turn = None
+        self._request_in_progress = False
+        if self._handler_waiter is not None and not self._handler_waiter.done():
+            self._handler_waiter.set_result(None)  # who shuts down waits for the answer
+        if self.transport is None:
+            return
+        self.transport.write(data)
+        if close or self._close:
+            self.force_close()
+        elif self.transport.get_write_buffer_size() > BEHIND:
+            self._turn = _SlowReader(self, self._send_timeout)
+        else:
+            self.turn_over()
+
+    def turn_over(self) -> None:
+        """The client has its answer: serve the next request."""
+        self._turn = None
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        if self._keepalive_handle is None:
+            self._keepalive_handle = self._loop.call_at(
+                self._next_keepalive_close_time, self._process_keepalive
+            )
+        if self._kept_back:
+            data = b"".join(self._kept_back)
+            self._kept_back.clear()
+            if self.transport is not None:
+                self.transport.resume_reading()
+            self.data_received(data)
+
+    async def drained(self) -> None:
+        """Return when the client has read what was written, or is gone."""
+        await self._drain_helper()
+
+    def cut_off(self) -> None:
+        """The client reads nothing."""
+        if self._short is not None:
+            self._short.slow_reader()
+        if self.transport is not None:
+            self.transport.abort()
+
+    def _keep_back(self, data: bytes) -> None:
+        """The client sends on while its batch is under way: no more than this is taken."""
+        if not self._kept_back and self.transport is not None:
+            self.transport.pause_reading()
+        self._kept_back.append(data)
+
+    def _process_keepalive(self) -> None:
+        if self._turn is None:
+            super()._process_keepalive()
+        else:  # it is not idle: look again
+            self._keepalive_handle = self._loop.call_later(
+                self._keepalive_timeout, self._process_keepalive
+            )
+
+    def _stop_body_timer(self) -> None:
+        if self._body_timer is not None:
+            self._body_timer.cancel()
+            self._body_timer = None
+
+
+class _SlowReader:
+    """The client has not read its answer yet: it is waited for, and for so long no request."""
+
+    def __init__(self, line: Line, seconds: float) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._wait(line, seconds))
+
+    def abandon(self) -> None:
+        self._task.cancel()
+
+    @staticmethod
+    async def _wait(line: Line, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await line.drained()
+        except TimeoutError:
+            line.cut_off()
+        else:
+            line.turn_over()
+
+
+def target_of(message: RawRequestMessage) -> str:
+    """The request target as it was sent, one character for each byte."""
+    path = message.path
+    return path if path.isascii() else path.encode("utf-8", "surrogateescape").decode("latin-1")

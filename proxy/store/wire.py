@@ -98,9 +98,7 @@ def pack_settles(
         members = list(run)
         groups += (_SETTLE_GROUP.pack(len(members), kind, flag, token), tail)
         if kind == _KINDS[Commit]:
-            made = codec.encode_commits(members, token)  # type: ignore[arg-type]
-            groups.append(struct.pack(f">{len(made)}I", *map(len, made)))
-            values += made
+            values += codec.encode_commits(members, token)  # type: ignore[arg-type]
         elif flag and kind == _KINDS[MarkDoubt]:
             groups.extend(step.fingerprint for step in members)  # type: ignore[union-attr,misc]
     return b"".join(groups), values

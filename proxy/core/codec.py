@@ -14,8 +14,8 @@ for everybody and never overwritten. ``proxy/store/record.lua`` reads the same b
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
 
 from proxy.core.record import (
     FINGERPRINT_BYTES,
@@ -50,12 +50,15 @@ _FLAGS: Final = {
     DONE: FINGERPRINT | NO_RESULT | TEMPLATE | SEALED,
 }
 _HEAD: Final = 2 + TOKEN_BYTES + 2 + 6
-_DONE_HEAD: Final = 2 + TOKEN_BYTES + 6
+_PROCESSED: Final = 2 + TOKEN_BYTES
+_DONE_HEAD: Final = _PROCESSED + 6
 _DONE_FIELDS: Final = struct.Struct(">2x12sHI")
 _USUAL: Final = bytes((VERSION, DONE | FINGERPRINT))
-_USUAL_FIELDS: Final = struct.Struct(">2x12sHI16s")
 _USUAL_HEAD: Final = _DONE_HEAD + FINGERPRINT_BYTES
 _FOREIGN: Final = Foreign()
+
+_Other = TypeVar("_Other")
+_Read = TypeVar("_Read")
 
 
 def encode(record: Held | Doubt | Done) -> bytes:
@@ -97,10 +100,30 @@ def encode_commits(steps: Sequence[Commit | Done], token: bytes) -> list[bytes]:
     return values
 
 
+def decode_each(
+    values: Sequence[bytes | _Other], otherwise: Callable[[bytes | _Other], _Read]
+) -> list[Done | _Read]:
+    """The records of a list; ``otherwise`` reads what is not the usual ``Done``.
+
+    One loop without a call an item, half of what ``decode`` takes for each: this is the most of
+    what a replay costs here. A delivery's records share their first 20 bytes, read once."""
+    records: list[Done | _Read] = []
+    known, usual, token, processed_at = b"", False, b"", 0
+    for value in values:
+        if type(value) is bytes and len(value) >= _USUAL_HEAD:
+            head = value[:_DONE_HEAD]
+            if head != known:
+                known, usual, token = head, head[:2] == _USUAL, head[2:_PROCESSED]
+                processed_at = int.from_bytes(head[_PROCESSED:], "big")
+            if usual:
+                fingerprint = value[_DONE_HEAD:_USUAL_HEAD]
+                records.append(Done(token, processed_at, fingerprint, value[_USUAL_HEAD:]))
+                continue
+        records.append(otherwise(value))
+    return records
+
+
 def decode(value: bytes) -> Record:
-    if value[:2] == _USUAL and len(value) >= _USUAL_HEAD:  # what nearly every replay reads
-        token, high, low, fingerprint = _USUAL_FIELDS.unpack_from(value)
-        return Done(token, high << 32 | low, fingerprint, value[_USUAL_HEAD:])
     if len(value) < 2 or value[0] != VERSION:
         return _FOREIGN
     flags = value[1]

@@ -3,6 +3,8 @@
 No clock, no I/O. Times are integer milliseconds of the store's own clock, except ``processed_at``,
 which is the committing process's. ``codec.py`` turns a record into bytes, ``transitions.py`` is
 the table of what each call does to it.
+
+``gc=False``: made by the hundred thousand, and never part of a cycle.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ TOKEN_BYTES = 12
 FINGERPRINT_BYTES = 16
 
 
-class Held(Struct, frozen=True):
+class Held(Struct, frozen=True, gc=False):
     """Claimed: ``token`` may forward the item until ``deadline``.
 
     ``barrier``: the rule announces a forward with ``sent`` first, so that a claim that is not
@@ -31,7 +33,7 @@ class Held(Struct, frozen=True):
     doubt_since: int = 0
 
 
-class Doubt(Struct, frozen=True):
+class Doubt(Struct, frozen=True, gc=False):
     """An attempt ended and nobody knows its outcome."""
 
     since: int
@@ -39,7 +41,7 @@ class Doubt(Struct, frozen=True):
     fingerprint: bytes | None
 
 
-class Done(Struct, frozen=True):
+class Done(Struct, frozen=True, gc=False):
     """Committed. ``result`` is None where it has no body (too large, or its lookup failed);
     ``template``: it is not the service's own result, and a real one may replace it once.
     ``sealed``: the result is encrypted; only the store that encrypts it sees this."""
@@ -85,7 +87,7 @@ class Extend(Struct, frozen=True):
     """Mine -> a later deadline."""
 
 
-class Commit(Struct, frozen=True):
+class Commit(Struct, frozen=True, gc=False):
     """The item's effect happened. ``fingerprint`` None: adopted without knowing its content."""
 
     fingerprint: bytes | None
@@ -99,7 +101,7 @@ class Release(Struct, frozen=True):
     """The item's effect did not happen in this call."""
 
 
-class MarkDoubt(Struct, frozen=True):
+class MarkDoubt(Struct, frozen=True, gc=False):
     """Nobody knows whether the item's effect happened."""
 
     fingerprint: bytes | None
@@ -118,7 +120,7 @@ Settlement = Sent | Extend | Commit | Release | MarkDoubt | Forget
 # ---- what is answered: a claim of what is done gets the ``Done`` itself ------------------------
 
 
-class Won(Struct, frozen=True):
+class Won(Struct, frozen=True, gc=False):
     """The item is mine. ``forwardable`` False: a suspect whose upstream does not detect
     duplicates and whose doubt is younger than ``settles_within``: look it up, never forward."""
 
@@ -132,13 +134,13 @@ class Mismatch(Struct, frozen=True):
     """The key was used with other content. Carries no result."""
 
 
-class Busy(Struct, frozen=True):
+class Busy(Struct, frozen=True, gc=False):
     """Another owner holds it for ``left`` more milliseconds."""
 
     left: int
 
 
-class InDoubt(Struct, frozen=True):
+class InDoubt(Struct, frozen=True, gc=False):
     """Nobody knows its outcome, and this rule has no way to find out."""
 
     age: int
@@ -155,7 +157,7 @@ class Lost(Struct, frozen=True):
     """Not mine any more: nothing was changed, or only a suspect flag."""
 
 
-class Stands(Struct, frozen=True):
+class Stands(Struct, frozen=True, gc=False):
     """Commit: an earlier commit stands, and is the result to answer with."""
 
     record: Done

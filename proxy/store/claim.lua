@@ -4,14 +4,16 @@
 -- with and without fingerprints:
 --   count 2, flags 1, token 12, lease 6, expiry 6, settles within 6, count x [fingerprint 16]
 -- A reply: 'W' won, first attempt; 'w' won, with attempt 2, flags 1, doubt age 6; 'M' mismatch;
--- a DONE record as it stands; 'B' busy, time left 6; 'D' in doubt, age 6; 'O' out of memory.
+-- a DONE record as it stands; 'B' busy, time left 6; 'D' in doubt, age 6; 'O' out of memory. The
+-- script answers with a list of them, or with one 'W' where it is the reply of every key.
 --
 -- The script has no flags line on purpose: Redis then refuses only the write when it is out of
 -- memory, so that what is done is still replayed.
 local DETECTS, LOOKUP, SETTLES, WITH_FINGERPRINT = 1, 2, 4, 8
 local MAX_ATTEMPT = 65535
+local USUAL = '\1\6' -- DONE, with a fingerprint
 
-local token, lease, expiry, settles, detects, lookup
+local token, lease, settles, detects, lookup
 local deadline, barrier
 
 local function won(attempt, since)
@@ -64,16 +66,29 @@ local function occupied(value, fingerprint)
   return doubt(since, attempt, kept), reply
 end
 
-local values = redis.call('MGET', unpack(KEYS))
+-- The keys up to the first that is not free are asked and written in one step each; from there on
+-- all the others are read at once. New items thus need no read, and replayed ones no write.
+local values, behind -- what was read, and the number of the key in front of it
+local replies -- nil while each is 'W'
+local written = {} -- a key may stand twice, as two requests can share this call
+
+-- ``found``: the value of key i, or why it could not be set; that it could not says nothing of it.
+local function read_on(i, found)
+  behind = type(found) == 'string' and i or i - 1
+  values = behind < #KEYS and redis.call('MGET', unpack(KEYS, behind + 1)) or {}
+  values[0] = found
+  replies = alike('W', i - 1)
+end
+
 local groups, at, first = ARGV[1], 1, 1
-local replies, written = {}, {} -- a key may stand twice: two requests can share this call
 while at <= #groups do
-  local count, flags
+  local count, flags, expiry
   count, flags, token, lease, expiry, settles, at = unpack_fields('>I2Bc12I6I6I6', groups, at)
-  detects, lookup = band(flags, DETECTS) ~= 0, band(flags, LOOKUP) ~= 0
+  detects, lookup = flags % 2 == DETECTS, band(flags, LOOKUP) ~= 0
   if band(flags, SETTLES) == 0 then settles = nil end
-  local compared = band(flags, WITH_FINGERPRINT) ~= 0
+  local compared = flags >= WITH_FINGERPRINT
   deadline, barrier = now + lease, detects and 0 or BARRIER
+  local expires = moment_in(expiry)
   local head = pack_fields(
     '>BBc12I2I6', 1, HELD + barrier + (compared and FINGERPRINT or 0), token, 1, deadline)
   for i = first, first + count - 1 do
@@ -82,23 +97,31 @@ while at <= #groups do
       fingerprint = sub(groups, at, at + 15)
       at = at + 16
     end
-    local value, after, reply = written[key] or values[i], nil, 'W'
-    if value then
-      after, reply = occupied(value, fingerprint)
-    else
-      after = head .. fingerprint
+    if not values then
+      local found = redis.pcall('SET', key, head .. fingerprint, 'NX', 'GET', 'PXAT', expires)
+      if found then read_on(i, found) end
     end
-    if after then
-      local set = redis.pcall('SET', key, after, 'PX', expiry)
-      if set.err then
-        if sub(set.err, 1, 3) ~= 'OOM' then return set end
-        reply = 'O'
+    if values then
+      local value, after, reply = written[key] or values[i - behind], nil, 'W'
+      if not value then
+        after = head .. fingerprint
+      elseif sub(value, 1, 2) == USUAL and #value >= 36 and sub(value, 21, 36) == fingerprint then
+        reply = value -- what nearly every replay finds; ``occupied`` comes to the same
       else
-        written[key] = after
+        after, reply = occupied(value, fingerprint)
       end
+      if after then
+        local set = redis.pcall('SET', key, after, 'PXAT', expires)
+        if set.err then
+          if sub(set.err, 1, 3) ~= 'OOM' then return set end
+          reply = 'O'
+        else
+          written[key] = after
+        end
+      end
+      replies[i] = reply
     end
-    replies[i] = reply
   end
   first = first + count
 end
-return replies
+return replies or 'W'

@@ -76,7 +76,7 @@ class RedisStore:
             return values
 
         values = await self._each(keys, one)
-        return [codec.decode(value) if isinstance(value, bytes) else value for value in values]
+        return codec.decode_each(values, _record)
 
     async def scan(self, cursor: str = "", count: int = 1000) -> tuple[str, list[bytes]]:
         """A cursor is the number of the master and that master's own."""
@@ -164,6 +164,10 @@ class RedisStore:
             for bucket, indexes in buckets.items()
             for at in range(0, len(indexes), MAX_KEYS)
         ]
+
+
+def _record(value: bytes | _T) -> Record | _T:
+    return codec.decode(value) if isinstance(value, bytes) else value
 
 
 def _pick(values: Sequence[_T], indexes: Sequence[int]) -> Sequence[_T]:

@@ -122,12 +122,14 @@ class ScriptCalls:
     async def _call(self, script: Script, bucket: int, parts: Sequence[_Part]) -> list[bytes]:
         keys = [key for part in parts for key in part.keys]
         fields = b"".join([part.fields for part in parts])
-        values = b"".join([value for part in parts for value in part.values])
-        command = pack(b"EVALSHA", script.sha, len(keys), *keys, fields, values)
+        values = [value for part in parts for value in part.values]
+        command = pack(b"EVALSHA", script.sha, len(keys), *keys, fields, *values)
         reply = await self._topology.call(bucket, command)
         if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT"):
             # A flush, a restart or a promoted replica: the script goes first, the call behind it.
             reply = await self._topology.call(bucket, command, load=script.load)
+        if isinstance(reply, bytes):
+            return [reply] * len(keys)  # one that is the reply of every key
         replies: list[bytes] = checked(reply, len(keys))
         return replies
 

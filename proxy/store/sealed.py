@@ -118,10 +118,10 @@ class SealedStore:
         terms: Terms,
     ) -> list[ClaimReply | StoreUnavailable]:
         replies = await self._store.claim(keys, fingerprints, token, terms)
-        return [
-            self._opened(key, reply) if isinstance(reply, Done) and reply.sealed else reply
-            for key, reply in zip(keys, replies, strict=True)
-        ]
+        for at, reply in enumerate(replies):
+            if type(reply) is Done and reply.sealed:
+                replies[at] = self._opened(keys[at], reply)
+        return replies
 
     async def settle(
         self, keys: Sequence[bytes], steps: Sequence[Settlement], token: bytes, terms: Terms
@@ -129,19 +129,17 @@ class SealedStore:
         if self._sealer:
             steps = [self._sealed(key, step) for key, step in zip(keys, steps, strict=True)]
         replies = await self._store.settle(keys, steps, token, terms)
-        return [
-            Stands(self._opened(key, reply.record))
-            if isinstance(reply, Stands) and reply.record.sealed
-            else reply
-            for key, reply in zip(keys, replies, strict=True)
-        ]
+        for at, reply in enumerate(replies):
+            if type(reply) is Stands and reply.record.sealed:
+                replies[at] = Stands(self._opened(keys[at], reply.record))
+        return replies
 
     async def read(self, keys: Sequence[bytes]) -> list[Record | StoreUnavailable | None]:
         records = await self._store.read(keys)
-        return [
-            self._opened(key, record) if isinstance(record, Done) and record.sealed else record
-            for key, record in zip(keys, records, strict=True)
-        ]
+        for at, record in enumerate(records):
+            if type(record) is Done and record.sealed:
+                records[at] = self._opened(keys[at], record)
+        return records
 
     async def scan(self, cursor: str = "", count: int = 1000) -> tuple[str, list[bytes]]:
         return await self._store.scan(cursor, count)

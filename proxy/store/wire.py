@@ -98,9 +98,7 @@ def pack_settles(
         members = list(run)
         groups += (_SETTLE_GROUP.pack(len(members), kind, flag, token), tail)
         if kind == _KINDS[Commit]:
-            made = codec.encode_commits(members, token)  # type: ignore[arg-type]
-            groups.append(struct.pack(f">{len(made)}I", *map(len, made)))
-            values += made
+            values += codec.encode_commits(members, token)  # type: ignore[arg-type]
         elif flag and kind == _KINDS[MarkDoubt]:
             groups.extend(step.fingerprint for step in members)  # type: ignore[union-attr,misc]
     return b"".join(groups), values
@@ -118,15 +116,14 @@ Replies = Sequence[bytes | StoreUnavailable]
 
 
 def read_claims(replies: Replies) -> list[ClaimReply | StoreUnavailable]:
-    # Looked up by length first: hashing a long record costs more than reading it.
-    return [
-        _CLAIM_REPLIES[reply] if type(reply) is bytes and len(reply) == 1 else _read_claim(reply)
-        for reply in replies
-    ]
+    if replies and replies[0] == b"W" and replies.count(b"W") == len(replies):
+        return [_WON_FIRST] * len(replies)
+    return codec.decode_each(replies, _read_claim)
 
 
+_WON_FIRST: Final = Won(1)
 _CLAIM_REPLIES: Final[dict[bytes, ClaimReply | StoreUnavailable]] = {
-    b"W": Won(1),
+    b"W": _WON_FIRST,
     b"M": Mismatch(),
     b"O": StoreUnavailable("the store is out of memory and takes no new claim"),
 }
@@ -135,6 +132,8 @@ _CLAIM_REPLIES: Final[dict[bytes, ClaimReply | StoreUnavailable]] = {
 def _read_claim(reply: bytes | StoreUnavailable) -> ClaimReply | StoreUnavailable:
     if isinstance(reply, StoreUnavailable):
         return reply
+    if len(reply) == 1:
+        return _CLAIM_REPLIES[reply]
     kind = reply[0]
     if kind == codec.VERSION:
         return _done(reply)
@@ -146,22 +145,24 @@ def _read_claim(reply: bytes | StoreUnavailable) -> ClaimReply | StoreUnavailabl
     return Busy(number) if kind == ord("B") else InDoubt(number)
 
 
+_APPLIED: Final = Applied()
 _SETTLE_REPLIES: Final[dict[bytes, SettleReply]] = {
-    b"A": Applied(),
+    b"A": _APPLIED,
     b"L": Lost(),
     b"C": Conflict(),
 }
 
 
 def read_settles(replies: Replies) -> list[SettleReply | StoreUnavailable]:
-    return [
-        _SETTLE_REPLIES[reply] if type(reply) is bytes and len(reply) == 1 else _read_settle(reply)
-        for reply in replies
-    ]
+    if replies and replies[0] == b"A" and replies.count(b"A") == len(replies):
+        return [_APPLIED] * len(replies)
+    return [_read_settle(reply) for reply in replies]
 
 
 def _read_settle(reply: bytes | StoreUnavailable) -> SettleReply | StoreUnavailable:
-    return reply if isinstance(reply, StoreUnavailable) else Stands(_done(reply))
+    if isinstance(reply, StoreUnavailable):
+        return reply
+    return _SETTLE_REPLIES[reply] if len(reply) == 1 else Stands(_done(reply))
 
 
 def _done(value: bytes) -> Done:

@@ -100,9 +100,7 @@ def _steps(fields: bytes) -> set[int]:
         count, kind, flags, _ = _GROUP.unpack_from(fields, at)
         kinds.add(kind)
         at += _GROUP.size + _TERMS
-        if kind == COMMIT:
-            at += 4 * count
-        elif kind == DOUBT and flags & 1:
+        if kind == DOUBT and flags & 1:
             at += 16 * count
     return kinds
 

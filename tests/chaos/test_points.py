@@ -19,12 +19,13 @@ TOKEN = b"t" * 12
 KEYS = [b"idem:{00}:v1:a", b"idem:{00}:v1:b"]
 FIELDS = wire.pack_claims([b"f" * 16] * 2, TOKEN, TERMS)
 CLAIMING = pack(b"EVALSHA", CLAIM, 2, *KEYS, FIELDS)
-WON, BUSY = b"*2\r\n$1\r\nW\r\n$1\r\nW\r\n", b"*1\r\n$3\r\nB\x00\x01\r\n"
+WON, BUSY = b"$1\r\nW\r\n", b"*2\r\n$3\r\nB\x00\x01\r\n$1\r\nM\r\n"
+ONE_WON = b"*2\r\n$3\r\nB\x00\x01\r\n$1\r\nW\r\n"
 
 
 def settling(*steps: Settlement) -> bytes:
     fields, values = wire.pack_settles(steps, TOKEN, TERMS)
-    return pack(b"EVALSHA", SETTLE, 2, *KEYS, fields, b"".join(values))
+    return pack(b"EVALSHA", SETTLE, 2, *KEYS, fields, *values)
 
 
 def test_messages_are_cut_wherever_the_network_cuts_them() -> None:
@@ -88,7 +89,7 @@ def claimed(tap: StoreTap) -> bytes:
 
 def announced(tap: StoreTap) -> bytes:
     tap.onward(settling(Sent(), Sent()))
-    return tap.back(b"*2\r\n$1\r\nA\r\n$1\r\nA\r\n")
+    return tap.back(b"$1\r\nA\r\n")
 
 
 STEPS: list[StoreStep] = [
@@ -118,6 +119,19 @@ async def test_a_proxy_is_killed_at_the_point_that_is_armed_and_at_no_other(poin
 
     assert await waiting
     assert victim.deaths == 1
+
+
+async def test_one_item_that_is_won_among_others_is_a_claim() -> None:
+    victim = Victim()
+    waiting = asyncio.create_task(victim.trap.catch(Point.AFTER_CLAIM, 1.0))
+    await asyncio.sleep(0)
+    tap = StoreTap(victim.trap, {})
+
+    tap.onward(CLAIMING)
+    tap.back(ONE_WON)
+
+    assert tap.ended
+    assert await waiting
 
 
 async def test_nobody_is_killed_where_nothing_is_won_or_only_asked() -> None:

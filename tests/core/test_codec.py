@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.codec import decode, encode, encode_commits
+from proxy.core.codec import decode, decode_each, encode, encode_commits
 from proxy.core.record import Commit, Done, Doubt, Foreign, Held
 
 TOKEN = bytes(range(12))
@@ -47,6 +47,30 @@ RECORDS = st.one_of(_held(), DOUBTS, DONES)
 @given(RECORDS)
 def test_every_record_comes_back_as_it_was(record: Held | Doubt | Done) -> None:
     assert decode(encode(record)) == record
+
+
+# Heads that differ in one field each, as a list of them could mix them up.
+NEAR = [
+    encode(Done(token, at, fingerprint, b"{}", template))
+    for token in (TOKEN, TOKEN[::-1])
+    for at in (7, 2**40)
+    for fingerprint in (PRINT, PRINT[::-1], None)
+    for template in (False, True)
+]
+VALUES = st.one_of(
+    st.sampled_from(NEAR),
+    RECORDS.map(encode),
+    st.binary(max_size=40),
+    st.binary(min_size=34, max_size=40).map(lambda rest: b"\x01\x06" + rest),
+)
+
+
+@given(st.lists(st.one_of(VALUES, st.none()), max_size=20))
+def test_a_list_is_read_as_its_values_are_one_by_one(values: list[bytes | None]) -> None:
+    def otherwise(value: bytes | None) -> object:
+        return None if value is None else decode(value)
+
+    assert decode_each(values, otherwise) == [otherwise(value) for value in values]
 
 
 def test_the_layout_is_the_documented_one() -> None:

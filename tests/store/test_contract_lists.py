@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 
+import pytest
 from msgspec.structs import replace
 
 from proxy.core.record import (
@@ -63,6 +64,31 @@ async def test_a_key_that_stands_twice_is_done_in_order(stand: Stand) -> None:
     assert await stand.store.claim([key, key], [PRINT] * 2, me, TERMS) == [Won(1)] * 2
     replies = await stand.store.settle([key] * 3, [Release(), Release(), Sent()], me, TERMS)
     assert replies == [Applied(), Lost(), Lost()]
+
+
+@pytest.mark.parametrize("place", range(6))
+async def test_the_first_that_is_not_free_may_stand_anywhere(stand: Stand, place: int) -> None:
+    """Keys in front of it and behind it are asked in different ways."""
+    names = keys(6)
+    done, busy = names[place], names[(place + 3) % 6]
+    first, me = token(), token()
+    await stand.store.claim([done, busy], [PRINT] * 2, first, TERMS)
+    await stand.store.settle([done], [Commit(PRINT, 1, b"{}")], first, TERMS)
+
+    twice = [*names, *names]
+    replies = await stand.store.claim(twice, [PRINT] * 12, me, TERMS)
+
+    for name, reply in zip(twice, replies, strict=True):
+        if name == done:
+            assert reply == Done(first, 1, PRINT, b"{}")
+        elif name == busy:
+            assert isinstance(reply, Busy)
+        else:
+            assert reply == Won(1)
+    won = [name for name in names if name not in (done, busy)]
+    steps = [Commit(PRINT, 2, b"%d" % n) for n in range(4)]
+    assert await stand.store.settle(won, steps, me, TERMS) == [Applied()] * 4
+    assert await stand.store.settle([*won, busy], [Sent()] * 5, me, TERMS) == [Lost()] * 5
 
 
 async def test_an_empty_list_is_answered_with_one(stand: Stand) -> None:

@@ -302,6 +302,13 @@ async def test_a_full_server_takes_no_claim_and_every_settlement(own_server: Red
         assert isinstance(replies[1], StoreUnavailable)
         assert isinstance(replies[2], Busy)
         assert "out of memory" in str(replies[1])
+        replies = await claim(store, [fresh, done, held, fresh], token())
+        assert [type(reply) for reply in replies] == [
+            StoreUnavailable,
+            Done,
+            Busy,
+            StoreUnavailable,
+        ]
         # Not an outage: other calls go on.
         assert store.is_up
 

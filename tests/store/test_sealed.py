@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from proxy.core.record import Commit, Done, Stands
+from proxy.core.record import Applied, Commit, Done, Stands, Won
 from proxy.errors import ConfigError
 from proxy.store.memory import MemoryStore
 from proxy.store.sealed import SealedStore, Sealer
@@ -77,6 +77,21 @@ async def test_records_from_before_the_encryption_stay_readable() -> None:
     done = await committed(SealedStore(inner, Sealer({})), key)
 
     assert await replayed(SealedStore(inner, sealer(f"a:{OLD}")), key) == done
+
+
+async def test_a_list_of_sealed_and_clear_and_new_is_opened_place_by_place() -> None:
+    inner = MemoryStore()
+    clear, sealed, fresh, other = keys(4)
+    store = SealedStore(inner, sealer(f"a:{OLD}"))
+    before = await committed(SealedStore(inner, Sealer({})), clear)
+    after = [await committed(store, key, key) for key in (sealed, other)]
+    names = [sealed, clear, fresh, other]
+
+    assert await store.read(names) == [after[0], before, None, after[1]]
+    replies = await store.claim(names, [PRINT] * 4, token(), TERMS)
+    assert replies == [after[0], before, Won(1), after[1]]
+    settled = await store.settle(names, [Commit(PRINT, 2, b"x")] * 4, token(), TERMS)
+    assert settled == [Stands(after[0]), Stands(before), Applied(), Stands(after[1])]
 
 
 async def test_keys_can_be_rotated() -> None:

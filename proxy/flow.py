@@ -208,17 +208,20 @@ class Flow:
         run.store_keys, run.fingerprints = prepared.store_keys, prepared.fingerprints
         plan = prepared.plan
         run.echoes = plan.echoes
-        run.decide(plan.mismatches, mismatch())
+        if plan.mismatches:
+            run.decide(plan.mismatches, mismatch())
         for index, problem in plan.invalid.items():
             run.fates[index] = failed(Code(problem), _KEY_MESSAGE[problem])
         rounds: list[Round] = []
         try:
             busy = await self._claim_and_forward(run, rounds, plan.firsts, plan.unkeyed)
-            await self._wait(run, rounds, busy)
+            if busy:
+                await self._wait(run, rounds, busy)
         finally:
             # Only a bug leaves claims open here; their leases end them, as after a crash.
             for rnd in rounds:
-                self._waiting.free([run.store_keys[i] or b"" for i in rnd.open])
+                if rnd.open:
+                    self._waiting.free([run.store_keys[i] or b"" for i in rnd.open])
         for index, first in plan.echoes.items():
             fate = run.fates[first]
             if fate is None:
@@ -240,8 +243,11 @@ class Flow:
         first_claim = not rounds
         busy = await self._claim(run, claimed, indexes)
         rounds.append(claimed)
-        unclaimed = [i for i in indexes if run.fates[i] is None and i not in busy]
-        unanswered = [i for i in unclaimed if i not in claimed.won]
+        if None not in run.fates:  # replays, and nothing else
+            if claimed.bodyless:
+                await self._adopting.complete(run, claimed, claimed.bodyless)
+            return busy
+        unanswered = claimed.unanswered
         if claimed.won and loop.time() >= run.deadline:
             await self._let_go(run, claimed)
         # Without an answer the claims may still have been taken: their token settles them.
@@ -250,31 +256,47 @@ class Flow:
             all_of_it = first_claim and len(unanswered) == len(indexes)
             await self._refuse(run, blind, unanswered, everything=all_of_it)
             unanswered = []
-        await self._forwarder.forward(run, claimed, sorted((*claimed.open, *unkeyed)))
-        await self._forwarder.forward(run, blind, unanswered)
-        await self._adopting.complete(run, claimed, claimed.bodyless)
+        mine = sorted((*claimed.open, *unkeyed))
+        if mine:
+            await self._forwarder.forward(run, claimed, mine)
+        if unanswered:
+            await self._forwarder.forward(run, blind, unanswered)
+        if claimed.bodyless:
+            await self._adopting.complete(run, claimed, claimed.bodyless)
         return busy
 
     async def _claim(self, run: Run, rnd: Round, indexes: Sequence[int]) -> dict[int, int]:
         """Claim in one round trip. What nobody answered for is neither won, decided nor busy."""
         if not indexes:
             return {}
-        keys = [run.store_keys[i] or b"" for i in indexes]
-        fingerprints = [run.fingerprints[i] for i in indexes]
-        replies = await self._asking.claim(run, keys, fingerprints, rnd.token)
+        if len(indexes) == len(run.fates):  # no item is without a key, none is a repeat
+            keys, fingerprints = run.store_keys, run.fingerprints
+        else:
+            keys = [run.store_keys[i] for i in indexes]
+            fingerprints = [run.fingerprints[i] for i in indexes]
+        replies = await self._asking.claim(
+            run,
+            keys,  # type: ignore[arg-type] # what is claimed has a key
+            fingerprints,
+            rnd.token,
+        )
         busy: dict[int, int] = {}
+        fates = run.fates
         for index, reply in zip(indexes, replies, strict=True):
             # The two that nearly all are come first, by type: matching costs more than the rest.
             if type(reply) is Done:
-                run.fates[index] = from_record(reply)
+                fates[index] = from_record(reply)
                 if reply.result is None:
                     rnd.bodyless.append(index)
             elif type(reply) is Won:
                 rnd.won[index] = reply
-            elif not isinstance(reply, StoreUnavailable):
+            elif isinstance(reply, StoreUnavailable):
+                rnd.unanswered.append(index)
+            else:
                 _not_won(run, index, reply, busy)
-        rnd.open.update(rnd.won)
-        self._waiting.hold([run.store_keys[i] or b"" for i in rnd.won])
+        if rnd.won:
+            rnd.open.update(rnd.won)
+            self._waiting.hold([run.store_keys[i] or b"" for i in rnd.won])
         return busy
 
     async def _refuse(

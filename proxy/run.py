@@ -27,6 +27,8 @@ class Round:
     recorded: bool = True
     open: set[int] = field(default_factory=set)
     """Item indexes that are won and not settled yet."""
+    unanswered: list[int] = field(default_factory=list)
+    """What the store said nothing of."""
     bodyless: list[int] = field(default_factory=list)
     """Replays whose record has no body."""
 

@@ -31,6 +31,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from proxy import __version__
 from proxy.observe import BatchReport, Observer
+from proxy.tallies import Tallies
 
 PREFIX: Final = "idemproxy_"
 
@@ -139,10 +140,11 @@ FAMILIES: Final = (
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _Child = Counter | Gauge | Histogram
+_BUCKETS: Final = {family.name: family.buckets for family in FAMILIES}
 
 
 class Metrics(Observer):
-    """Counts what the driver tells. Observing looks a child up and adds: no string is built."""
+    """Counts what the driver tells."""
 
     def __init__(self, *, multiproc_dir: str | None = None, worker: int = 0) -> None:
         self._folder = multiproc_dir
@@ -152,6 +154,14 @@ class Metrics(Observer):
                 lambda: worker
             )
         self.registry = CollectorRegistry()
+        self._tallies = Tallies(
+            self._child,  # type: ignore[arg-type]
+            self._child,  # type: ignore[arg-type]
+            lambda key: _BUCKETS[key[0]],
+            at_once=multiproc_dir is not None,
+        )
+        self._counted, self._observed = self._tallies.add, self._tallies.observe
+        self.registry.register(self._tallies)
         if multiproc_dir is None:
             ProcessCollector(registry=self.registry)
         self._families = {family.name: self._make(family) for family in FAMILIES}
@@ -162,6 +172,7 @@ class Metrics(Observer):
         self._backlog = self._gauge("settle_backlog")
         self._gauge("store_up").set(1)
         self._in_flight.set(0)
+        self._items_now = 0
         self._backlog.set(0)
         self._up_to_date = self._gauge("rules_up_to_date")
         self._up_to_date.set(1)
@@ -209,18 +220,18 @@ class Metrics(Observer):
         rule = report.rule
         for outcome, count in report.outcomes.items():
             if count:
-                self._counter("items_total", rule, outcome).inc(count)
-        self._counter("batches_total", rule, report.result).inc()
-        self._histogram("request_duration_seconds", rule).observe(report.seconds)
+                self._counted(("items_total", rule, outcome), count)
+        self._counted(("batches_total", rule, report.result))
+        self._observed(("request_duration_seconds", rule), report.seconds)
         overhead = report.seconds - report.upstream_seconds - report.waiting_seconds
         # Calls under way at once can add up to more than the request's own time.
-        self._histogram("overhead_seconds", rule).observe(max(0.0, overhead))
+        self._observed(("overhead_seconds", rule), max(0.0, overhead))
 
     def upstream_call(self, rule: str, purpose: str, delivery: str, seconds: float) -> None:
-        self._counter("upstream_calls_total", rule, purpose).inc()
+        self._counted(("upstream_calls_total", rule, purpose))
         if purpose == "isolation":
-            self._counter("isolation_calls_total", rule).inc()
-        self._histogram("upstream_duration_seconds", rule, delivery).observe(seconds)
+            self._counted(("isolation_calls_total", rule))
+        self._observed(("upstream_duration_seconds", rule, delivery), seconds)
 
     def upstream_duplicate(self, rule: str, result: str) -> None:
         self._counter("upstream_duplicates_total", rule, result).inc()
@@ -232,7 +243,7 @@ class Metrics(Observer):
         self._counter("doubts_total", rule).inc()
 
     def store_call(self, op: str, seconds: float, ok: bool) -> None:
-        self._histogram("store_duration_seconds", op).observe(seconds)
+        self._observed(("store_duration_seconds", op), seconds)
         if not ok:
             self._counter("store_errors_total", op).inc()
         if ok is not self._store_up:
@@ -243,7 +254,8 @@ class Metrics(Observer):
         self._backlog.set(size)
 
     def in_flight(self, change: int) -> None:
-        self._in_flight.inc(change)
+        self._items_now += change
+        self._in_flight.set(self._items_now)
 
     def shadow(self, rule: str, would: str, items: int = 1) -> None:
         self._counter("shadow_items_total", rule, would).inc(items)
@@ -296,10 +308,12 @@ class Metrics(Observer):
 
     def exposition(self) -> tuple[str, bytes]:
         """Content type and text for a scrape; with several workers, all of them added up."""
+        self._tallies.flush()
         return CONTENT_TYPE_PLAIN_0_0_4, generate_latest(self._collecting())
 
     def totals(self, name: str, label: str) -> Mapping[str, Mapping[str, int]]:
         """A counter's values, rule by rule, by ``label``: ``totals("items_total", "outcome")``."""
+        self._tallies.flush()
         found: dict[str, dict[str, int]] = {}
         if self._folder is None:
             collected = self._families[name].collect()

@@ -25,7 +25,7 @@ from proxy.core.record import Commit
 from rules.load import load_rules
 from rules.model import Batch, Rule, Verdict
 from rules.render import Row, render
-from rules.request import fingerprints, read_batch
+from rules.request import read_batch
 from rules.response import Response, results, verdict
 
 HERE = Path(__file__).resolve().parent
@@ -52,7 +52,7 @@ def pure_path(rule: Rule, keys: KeyMaker, body: bytes, answer: bytes) -> bytes:
     """All that a batch of new items costs, the store's and the sockets' parts apart."""
     batch = read_batch(rule, body)
     assert isinstance(batch, Batch)
-    prints = fingerprints(rule, batch.raws)
+    prints = batch.fingerprints
     keyed = [key for key in batch.keys if key is not None]
     keys.store_keys(rule.name, rule.generation, ("tenant",), keyed)
     make_plan(batch.keys, batch.problems, prints, forward_missing_key=False)

@@ -6,17 +6,15 @@ Law: pure; enforcing and shadowing prepare alike, so that what one recorded the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from proxy.core.keys import KeyMaker
 from proxy.core.plan import Plan, make_plan
 from proxy.core.record import Terms
 from rules.model import Batch, Rule
-from rules.request import fingerprints
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(NamedTuple):
     """``store_keys[i]`` is None where item i has no key; ``fingerprints[i]`` is None where the
     rule does not compare content."""
 
@@ -27,21 +25,18 @@ class Prepared:
 
 def prepare(rule: Rule, batch: Batch, scope: tuple[str, ...], keys: KeyMaker) -> Prepared:
     """Everything about a batch that can be known without asking anybody."""
-    compared = not rule.request.ignore_mismatch
-    prints: Sequence[bytes | None]
-    prints = fingerprints(rule, batch.raws) if compared else [None] * len(batch)
     plan = make_plan(
         batch.keys,
         batch.problems,
-        prints,
+        batch.fingerprints,
         forward_missing_key=rule.request.forward_missing_key,
     )
     keyed = [key for key in batch.keys if key is not None]
     made: Sequence[bytes | None] = keys.store_keys(rule.name, rule.generation, scope, keyed)
-    if batch.problems:
+    if len(keyed) < len(batch):
         each = iter(made)
         made = [None if key is None else next(each) for key in batch.keys]
-    return Prepared(plan, made, prints)
+    return Prepared(plan, made, batch.fingerprints)
 
 
 def terms_of(rule: Rule) -> Terms:

@@ -11,7 +11,8 @@ The map, in the order in which a request meets it::
     render.py     results              -> one answer body, fields added, counts rewritten
 
     jsontext.py   JSON as text: values by their digits, spans  (jsonshape.py: depth, length)
-    itemkeys.py   item bytes -> Key, fast where that is proven
+    contents.py   body bytes -> its items' values, keys and canonical text, in one reading
+    itemkeys.py   item bytes -> Key, where that reading does not do
 
 Law: this package knows JSON and YAML. It knows no Redis, no sockets, no clock, no aiohttp, and
 imports nothing of ``proxy``.

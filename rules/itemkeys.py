@@ -22,7 +22,7 @@ from rules.pointer import Pointer
 MAX_KEY_BYTES: Final = 255
 MIN_KEY_INT: Final = -(2**63)
 MAX_KEY_INT: Final = 2**64 - 1
-_SURE_TO_FIT: Final = MAX_KEY_BYTES // 4  # characters, of four bytes at most
+SURE_TO_FIT: Final = MAX_KEY_BYTES // 4  # characters, of four bytes at most
 _INT_TEXT_MAX: Final = 20  # what a 64-bit integer needs
 
 # The upper bound of msgspec's constraint is 2**63-1; larger keys take the exact way.
@@ -145,7 +145,7 @@ def _key_value(raw: bytes) -> str | int | None:
 
 
 def _fit(keys: Iterable[Key]) -> bool:
-    texts = [v for v in chain.from_iterable(keys) if isinstance(v, str) and len(v) > _SURE_TO_FIT]
+    texts = [v for v in chain.from_iterable(keys) if isinstance(v, str) and len(v) > SURE_TO_FIT]
     return all(len(text.encode()) <= MAX_KEY_BYTES for text in texts)
 
 

@@ -5,10 +5,10 @@ Field names follow the rules file (docs/writing-rules.md); durations are seconds
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from rules.condition import Condition
 from rules.pointer import Pointer
@@ -191,23 +191,50 @@ class Rule:
     """The rule as loaded, defaults filled in: what /v1/rules shows, and generations compare."""
 
 
-@dataclass(frozen=True, slots=True)
 class Batch:
     """One readable request body. The sequences are as long as the batch.
 
-    ``raws[i]`` is item i's exact bytes; ``keys[i]`` its key, or None where ``problems`` says why.
+    ``raws[i]`` is item i's exact bytes; ``keys[i]`` its key, or None where ``problems`` says why;
+    ``fingerprints[i]`` its content's digest, or None where the rule does not compare content.
     ``whole`` is the body as it came (decoded from its content coding), ``span`` where in it the
     array stands, from its ``[`` to behind its ``]``.
+
+    A whole batch is forwarded, and one that is known replayed, without its items' bytes: ``cut``
+    gives span and items, and is called when one of them is first asked for.
     """
 
-    whole: bytes
-    span: tuple[int, int]
-    raws: Sequence[bytes]
-    keys: Sequence[Key | None]
-    problems: Mapping[int, Problem]
+    __slots__ = ("_cut", "_parts", "fingerprints", "keys", "problems", "whole")
+
+    def __init__(
+        self,
+        whole: bytes,
+        keys: Sequence[Key | None],
+        problems: Mapping[int, Problem],
+        fingerprints: Sequence[bytes | None],
+        cut: Callable[[], tuple[tuple[int, int], Sequence[bytes]]],
+    ) -> None:
+        self.whole: Final = whole
+        self.keys: Final = keys
+        self.problems: Final = problems
+        self.fingerprints: Final = fingerprints
+        self._cut: Final = cut
+        self._parts: tuple[tuple[int, int], Sequence[bytes]] | None = None
+
+    @property
+    def span(self) -> tuple[int, int]:
+        return self._cut_once()[0]
+
+    @property
+    def raws(self) -> Sequence[bytes]:
+        return self._cut_once()[1]
+
+    def _cut_once(self) -> tuple[tuple[int, int], Sequence[bytes]]:
+        if self._parts is None:
+            self._parts = self._cut()
+        return self._parts
 
     def __len__(self) -> int:
-        return len(self.raws)
+        return len(self.keys)
 
 
 @dataclass(frozen=True, slots=True)

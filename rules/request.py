@@ -14,13 +14,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import blake2b
 from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
 
+from rules.contents import (
+    CANONICAL,
+    DOCUMENT,
+    Contents,
+    contents_of,
+    is_surely_shallow,
+    plain_keys,
+)
 from rules.itemkeys import key_reader
 from rules.jsonshape import TooDeep, array_length, check_depth
 from rules.jsontext import DuplicateMember, parse_array, parse_long_integers, span_of, validate
@@ -28,6 +36,7 @@ from rules.model import Batch, Rule, Unreadable
 from rules.pointer import Pointer, index_in
 
 FINGERPRINT_BYTES: Final = 16
+_HASHER: Final = blake2b(digest_size=FINGERPRINT_BYTES)
 _COUNT_FIRST: Final = 250_000
 """With more commas than this the elements are counted before an object is made of each: an array
 of 8 MB may hold four million."""
@@ -58,6 +67,35 @@ def read_batch(rule: Rule, body: bytes) -> Batch | Unreadable | TooMany:
 
 def _read(rule: Rule, body: bytes) -> Batch | Unreadable | TooMany:
     request = rule.request
+    if request.ignore_mismatch or _has_many_values(body):
+        return _read_exactly(rule, body, None)
+    contents = contents_of(body, request.items)
+    if contents is None or not contents.is_whole:
+        return _read_exactly(rule, body, contents)
+    if not is_surely_shallow(contents):
+        check_depth(body)
+    if len(contents.items) > request.max_items:
+        return TooMany(len(contents.items))
+    keys = plain_keys(contents.items, request.key)
+    if keys is None:
+        return _read_exactly(rule, body, contents)
+    prints = _of_contents(rule, contents)
+    return Batch(body, keys, {}, prints, partial(_cut, body, request.items))
+
+
+def _has_many_values(body: bytes) -> bool:
+    """Whether so many stand in ``body`` that they are to be counted first."""
+    return len(body) > _COUNT_FIRST and any(
+        body.count(c) > _COUNT_FIRST for c in (b",", b"[", b"{")
+    )
+
+
+def _read_exactly(
+    rule: Rule, body: bytes, contents: Contents | None
+) -> Batch | Unreadable | TooMany:
+    """Every step by itself, each of which looks for what could be wrong. ``contents``: those of
+    the array, if nothing is wrong."""
+    request = rule.request
     span = span_of(body, request.items)
     if span is None or body[span[0]] != ord("["):
         validate(body)
@@ -79,7 +117,19 @@ def _read(rule: Rule, body: bytes) -> Batch | Unreadable | TooMany:
         span_of(body, pointer)
     items = list(map(bytes, raws))
     keys, problems = key_reader(request.key).read(items, array)
-    return Batch(body, span, items, keys, problems)
+    prints: Sequence[bytes | None]
+    if request.ignore_mismatch:
+        prints = [None] * count
+    else:
+        prints = fingerprints(rule, items) if contents is None else _of_contents(rule, contents)
+    return Batch(body, keys, problems, prints, lambda: (span, items))
+
+
+def _cut(body: bytes, at: Pointer) -> tuple[tuple[int, int], list[bytes]]:
+    """Where the items of a body stand that is known to be good, and their bytes."""
+    span = span_of(body, at)
+    assert span is not None  # noqa: S101 - the items were read from there
+    return span, list(map(bytes, parse_array(body[slice(*span)])))
 
 
 def sub_body(rule: Rule, batch: Batch, indexes: Sequence[int]) -> bytes:
@@ -113,14 +163,7 @@ def _edited(data: bytes, edits: list[tuple[int, int, bytes]]) -> bytes:
 # ---- fingerprints ------------------------------------------------------------------------------
 
 
-def _as_written(text: str) -> Raw:
-    return Raw(text.encode())
-
-
-# A number that is no plain integer stays as its text; an integer of any length is exact anyway.
-_VALUES: Final = msgspec.json.Decoder(list[Any], float_hook=_as_written)
-_VALUE: Final = msgspec.json.Decoder(float_hook=_as_written)
-_CANONICAL: Final = msgspec.json.Encoder(order="sorted")
+_VALUES: Final = msgspec.json.Decoder(list[Any], float_hook=Raw)
 
 
 def fingerprints(rule: Rule, raws: Sequence[bytes]) -> list[bytes]:
@@ -129,24 +172,41 @@ def fingerprints(rule: Rule, raws: Sequence[bytes]) -> list[bytes]:
 
     Of a repeated member name the last counts. The integer ``-0`` is ``0``.
     """
-    exclude = _in_order_of_removal(rule.request.fingerprint_exclude)
     try:
         values = _VALUES.decode(b"[" + b",".join(raws) + b"]")
     except msgspec.ValidationError:
         values = [_value(raw) for raw in raws]
-    if exclude:
-        values = [_without(value, exclude) for value in values]
-    # One call for all of them; canonical JSON has no line break of its own.
-    lines = _CANONICAL.encode_lines(values).split(b"\n")
-    lines.pop()
-    return [blake2b(line, digest_size=FINGERPRINT_BYTES).digest() for line in lines]
+    return _digests(CANONICAL.encode_lines(_compared(rule, values)))
+
+
+def _of_contents(rule: Rule, contents: Contents) -> list[bytes]:
+    """The same, of items that are read already, and may be changed."""
+    if not rule.request.fingerprint_exclude:
+        return _digests(contents.lines)
+    return _digests(CANONICAL.encode_lines(_compared(rule, contents.items)))
+
+
+def _compared(rule: Rule, values: list[Any]) -> list[Any]:
+    """``values`` without what the rule excludes, which is taken out of them."""
+    exclude = _in_order_of_removal(rule.request.fingerprint_exclude)
+    return [_without(value, exclude) for value in values] if exclude else values
+
+
+def _digests(lines: bytes) -> list[bytes]:
+    """Of each line; canonical JSON has no line feed of its own."""
+    copy, digests = _HASHER.copy, []
+    for line in lines.split(b"\n")[:-1]:
+        hasher = copy()  # cheaper than a call with digest_size
+        hasher.update(line)
+        digests.append(hasher.digest())
+    return digests
 
 
 def _value(raw: bytes) -> Any:
     try:
-        return _VALUE.decode(raw)
+        return DOCUMENT.decode(raw)
     except msgspec.ValidationError:
-        return parse_long_integers(raw, _as_written)
+        return parse_long_integers(raw, Raw)
 
 
 @lru_cache(maxsize=1024)

@@ -7,13 +7,12 @@ echo; one with the same key and other content is a mismatch and claims nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from rules.model import Key, Problem
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """Item indexes, each in request order; every item is in exactly one of the five."""
 
     firsts: tuple[int, ...]
@@ -33,6 +32,8 @@ def make_plan(
     forward_missing_key: bool,
 ) -> Plan:
     """``fingerprints[i]`` None: content is not compared, so every repeat is an echo."""
+    if not problems and len(set(keys)) == len(keys):  # nearly every batch: nothing to fold
+        return Plan(tuple(range(len(keys))), {}, (), (), {})
     seen: dict[Key, int] = {}
     firsts: list[int] = []
     echoes: dict[int, int] = {}

@@ -55,9 +55,12 @@ class Adopting:
             await self._accept_by_lookup(run, rnd, items)
             return
         now = self._now_ms()
-        judged = rule.response.duplicate is not None or rule.response.failed is not None
-        step = self._judge if judged else self._succeed
-        steps = {i: step(run, rnd, i, raw, now) for i, raw in zip(items, results, strict=True)}
+        steps: dict[int, Settlement]
+        if rule.response.duplicate is not None or rule.response.failed is not None:
+            judge = self._judge
+            steps = {i: judge(run, rnd, i, r, now) for i, r in zip(items, results, strict=True)}
+        else:
+            steps = self._succeed(run, items, results, now)
         await self._settle(run, rnd, steps)
 
     def _judge(self, run: Run, rnd: Round, item: int, raw: bytes, now: int) -> Settlement:
@@ -68,16 +71,26 @@ class Adopting:
         if is_failed(run.rule, raw):
             run.fates[item] = failed(Code.UPSTREAM_FAILED, _FAILED, result=raw)
             return Release()
-        return self._succeed(run, rnd, item, raw, now)
+        return self._succeed(run, (item,), (raw,), now)[item]
 
     @staticmethod
-    def _succeed(run: Run, _rnd: Round, item: int, raw: bytes, now: int) -> Settlement:
-        run.fates[item] = new(raw, now)
-        return _commit(run.rule, run.fingerprints[item], now, raw)
+    def _succeed(
+        run: Run, items: Sequence[int], results: Sequence[bytes], now: int
+    ) -> dict[int, Settlement]:
+        """Done just now. A result that is too large is committed without its body."""
+        most, fates, fingerprints = run.rule.max_result_bytes, run.fates, run.fingerprints
+        steps: dict[int, Settlement] = {}
+        for item, raw in zip(items, results, strict=True):
+            fates[item] = new(raw, now)
+            kept = raw if len(raw) <= most else None
+            steps[item] = Commit(fingerprints[item], now, kept)
+        return steps
 
     async def screen(self, run: Run, rnd: Round, indexes: Sequence[int]) -> list[int]:
         """Ask the service first where the rule says so; what is left is to be forwarded."""
         lookup = run.rule.upstream.lookup
+        if lookup is None and not rnd.suspects:
+            return list(indexes)
         barred = {i for i in indexes if i in rnd.won and not rnd.won[i].forwardable}
         looked: dict[int, Looked]
         if lookup is None:
@@ -137,6 +150,8 @@ class Adopting:
 
     def report_doubts(self, run: Run, steps: Mapping[int, Settlement]) -> None:
         """Tell of every item that ends in doubt."""
+        if MarkDoubt not in map(type, steps.values()):
+            return
         for item, step in steps.items():
             if type(step) is not MarkDoubt:
                 continue
@@ -224,6 +239,8 @@ class Adopting:
             return
         self.report_doubts(run, steps)
         replies = await self._settler.settle(run, rnd, steps)
+        if _OTHERS_FIRST.isdisjoint(map(type, replies.values())):
+            return
         for item, reply in replies.items():
             if type(reply) in _OTHERS_FIRST:
                 self._reconcile(run, rnd, item, reply)

@@ -290,6 +290,7 @@ class Flow:
                     rnd.bodyless.append(index)
             elif type(reply) is Won:
                 rnd.won[index] = reply
+                rnd.suspects += reply.suspect
             elif isinstance(reply, StoreUnavailable):
                 rnd.unanswered.append(index)
             else:

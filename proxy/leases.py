@@ -85,8 +85,8 @@ class Leases:
 
 def _held(run: Run, rnd: Round, items: Sequence[int]) -> Sequence[int]:
     """Without those that were lost or let go, by this chunk's renewal or by another's."""
-    undecided = (i for i in items if run.fates[i] is None)
-    return [i for i in undecided if i in rnd.open or run.store_keys[i] is None]
+    fates, opened, keys = run.fates, rnd.open, run.store_keys
+    return [i for i in items if fates[i] is None and (i in opened or keys[i] is None)]
 
 
 def store_unavailable() -> Fate:

@@ -25,6 +25,8 @@ class Round:
     held_until: float
     won: dict[int, Won] = field(default_factory=dict)
     recorded: bool = True
+    suspects: int = 0
+    """How many of them are taken over from an owner whose call may have had an effect."""
     open: set[int] = field(default_factory=set)
     """Item indexes that are won and not settled yet."""
     unanswered: list[int] = field(default_factory=list)

@@ -131,16 +131,21 @@ class Settler:
 
         Items without a store key, which are never deduplicated, are passed over.
         """
-        indexes = [i for i in steps if run.store_keys[i] is not None]
+        store_keys = run.store_keys
+        indexes = [i for i in steps if store_keys[i] is not None]
         if not indexes:
             return {}
-        keys = [run.store_keys[i] or b"" for i in indexes]
-        wanted = [steps[i] for i in indexes]
+        keys: list[bytes] = [store_keys[i] for i in indexes]  # type: ignore[misc]
+        wanted = list(steps.values())
+        if len(indexes) < len(steps):
+            wanted = [steps[i] for i in indexes]
         try:
             replies = await self._write(run, rnd, keys, wanted)
         finally:
             rnd.open.difference_update(indexes)
             self._waiting.free(keys)
+        if None not in replies:
+            return dict(zip(indexes, replies, strict=True))
         unsettled = [p for p, r in enumerate(replies) if r is None]
         if unsettled:
             self.backlog.add(
@@ -159,4 +164,6 @@ class Settler:
         if not rnd.recorded:
             return [None] * len(keys)
         replies = await self._asking.settle(run, keys, steps, rnd.token)
+        if StoreUnavailable not in map(type, replies):
+            return replies  # type: ignore[return-value]
         return [None if isinstance(r, StoreUnavailable) else r for r in replies]

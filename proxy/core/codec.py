@@ -14,7 +14,7 @@ for everybody and never overwritten. ``proxy/store/record.lua`` reads the same b
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
 from proxy.core.record import (
@@ -57,6 +57,14 @@ _USUAL: Final = bytes((VERSION, DONE | FINGERPRINT))
 _USUAL_HEAD: Final = _DONE_HEAD + FINGERPRINT_BYTES
 _FOREIGN: Final = Foreign()
 
+
+class _Nothing(dict[int, bytes]):
+    def __missing__(self, size: int) -> bytes:
+        return b""
+
+
+_NOTHING: Final = _Nothing()
+
 _Other = TypeVar("_Other")
 _Read = TypeVar("_Read")
 
@@ -64,7 +72,7 @@ _Read = TypeVar("_Read")
 def encode(record: Held | Doubt | Done) -> bytes:
     fingerprint = record.fingerprint or b""
     if isinstance(record, Done):
-        return encode_commits((record,), record.token)[0]
+        return b"".join(encode_commits((record,), record.token, _NOTHING))
     attempt = record.attempt.to_bytes(2, "big")
     if isinstance(record, Doubt):
         flags = DOUBT | (FINGERPRINT if fingerprint else 0)
@@ -76,10 +84,13 @@ def encode(record: Held | Doubt | Done) -> bytes:
     return bytes((VERSION, flags)) + record.token + attempt + deadline + fingerprint + since
 
 
-def encode_commits(steps: Sequence[Commit | Done], token: bytes) -> list[bytes]:
-    """The ``Done`` records that these commits make. A delivery's commits mostly share their first
-    20 bytes, which are then made once."""
-    values = []
+def encode_commits(
+    steps: Sequence[Commit | Done], token: bytes, before: Mapping[int, bytes]
+) -> list[bytes]:
+    """The ``Done`` records that these commits make, in pieces to be joined, and in front of each
+    what ``before`` has for its size. A delivery's commits mostly share their first 20 bytes, which
+    are then made once."""
+    pieces: list[bytes] = []
     known: tuple[int, int] | None = None
     head = b""
     for step in steps:
@@ -96,8 +107,9 @@ def encode_commits(steps: Sequence[Commit | Done], token: bytes) -> list[bytes]:
         if known != (flags, step.processed_at):
             known = (flags, step.processed_at)
             head = bytes((VERSION, flags)) + token + step.processed_at.to_bytes(6, "big")
-        values.append(head + fingerprint + result)
-    return values
+        size = _DONE_HEAD + len(fingerprint) + len(result)
+        pieces += (before[size], head, fingerprint, result)
+    return pieces
 
 
 def decode_each(

@@ -15,6 +15,7 @@ from proxy.errors import StoreUnavailable
 from proxy.observe import Observer
 from proxy.store.base import ScannableStore, StoreInfo
 from proxy.store.breaker import Breaker
+from proxy.store.limit import Limit
 
 _T = TypeVar("_T")
 
@@ -23,6 +24,7 @@ class GuardedStore:
     def __init__(self, store: ScannableStore, timeout: float, observer: Observer) -> None:
         self._store = store
         self._timeout = timeout
+        self._limit = Limit(timeout)
         self._observer = observer
         self._breaker = Breaker()
 
@@ -74,8 +76,7 @@ class GuardedStore:
             self._observer.store_call(op, 0.0, ok=False)
             raise StoreUnavailable("the store is taken to be down")
         try:
-            async with asyncio.timeout(self._timeout):
-                answer = await call
+            answer = await self._limit.within(call)
         except (StoreUnavailable, TimeoutError) as error:
             self._breaker.failed(clock())
             self._observer.store_call(op, time.perf_counter() - began, ok=False)

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import hiredis
 from redis.asyncio import Connection, SSLConnection, UnixDomainSocketConnection
@@ -92,6 +92,13 @@ async def shared(task: asyncio.Task[T]) -> T:
         raise
 
 
+class Sent(NamedTuple):
+    """A command on its way, and where."""
+
+    pipe: Pipe
+    reply: asyncio.Future[Any]
+
+
 class Link:
     """``dial`` opens a pipe to the place, wherever that is now."""
 
@@ -101,19 +108,27 @@ class Link:
         self._opening: asyncio.Task[Pipe] | None = None
         self._closed = False
 
-    async def call(self, command: bytes, *, load: bytes | None = None, asking: bool = False) -> Any:
+    def send(self, command: bytes) -> Sent | None:
+        """Write it where the connection is up; ``call`` takes what comes of it."""
+        pipe = self._pipe
+        return None if pipe is None or pipe.closed else Sent(pipe, pipe.send(command))
+
+    async def call(
+        self,
+        command: bytes,
+        *,
+        load: bytes | None = None,
+        asking: bool = False,
+        sent: Sent | None = None,
+    ) -> Any:
         """The reply, an error reply included. ``load`` goes before the command on the same
-        connection, its reply dropped; ``asking`` likewise sends ASKING."""
+        connection, its reply dropped; ``asking`` likewise sends ASKING. ``sent``: the command was
+        written already, this once."""
         for repeat in (True, False):
-            pipe = self._pipe
-            if pipe is None or pipe.closed:
-                pipe = await self._open()
             try:
-                if load:
-                    pipe.post(load)
-                if asking:
-                    pipe.post(_ASKING)
-                reply = await pipe.send(command)
+                pipe, future = sent or await self._write(command, load=load, asking=asking)
+                sent = None
+                reply = await future
             except PipeLost as error:
                 if not repeat or error.timed_out:
                     raise StoreUnavailable(str(error)) from error
@@ -127,6 +142,16 @@ class Link:
                 continue
             return reply
         raise AssertionError
+
+    async def _write(self, command: bytes, *, load: bytes | None, asking: bool) -> Sent:
+        pipe = self._pipe
+        if pipe is None or pipe.closed:
+            pipe = await self._open()
+        if load:
+            pipe.post(load)
+        if asking:
+            pipe.post(_ASKING)
+        return Sent(pipe, pipe.send(command))
 
     async def _open(self) -> Pipe:
         """One connection attempt, whoever waits for it; a caller that goes away does not end it."""

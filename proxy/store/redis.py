@@ -31,7 +31,7 @@ _Group = tuple[int, Sequence[int]]
 """A bucket, and the indexes of the keys that go there in one call."""
 _One = Callable[[int, Sequence[int], bool], Awaitable[Sequence[_T]]]
 """Asks for one group; the last argument: in a call of its own."""
-_Pack = Callable[[Sequence[int]], tuple[bytes, Sequence[bytes]]]
+_Packing = Callable[[Sequence[_T], bytes, Terms], wire.Arguments]
 
 
 class RedisStore:
@@ -55,18 +55,14 @@ class RedisStore:
         token: bytes,
         terms: Terms,
     ) -> list[ClaimReply | StoreUnavailable]:
-        def arguments(indexes: Sequence[int]) -> tuple[bytes, Sequence[bytes]]:
-            return wire.pack_claims(_pick(fingerprints, indexes), token, terms), ()
-
-        return wire.read_claims(await self._run(self._claim, keys, arguments))
+        asked = self._run(self._claim, wire.pack_claims, keys, fingerprints, token, terms)
+        return wire.read_claims(await asked)
 
     async def settle(
         self, keys: Sequence[bytes], steps: Sequence[Settlement], token: bytes, terms: Terms
     ) -> list[SettleReply | StoreUnavailable]:
-        def arguments(indexes: Sequence[int]) -> tuple[bytes, Sequence[bytes]]:
-            return wire.pack_settles(_pick(steps, indexes), token, terms)
-
-        return wire.read_settles(await self._run(self._settle, keys, arguments))
+        asked = self._run(self._settle, wire.pack_settles, keys, steps, token, terms)
+        return wire.read_settles(await asked)
 
     async def read(self, keys: Sequence[bytes]) -> list[Record | StoreUnavailable | None]:
         async def one(bucket: int, indexes: Sequence[int], alone: bool) -> list[bytes | None]:  # noqa: ARG001
@@ -99,12 +95,23 @@ class RedisStore:
         await self._scripts.close()
         await self._topology.close()
 
-    async def _run(self, script: Script, keys: Sequence[bytes], arguments: _Pack) -> wire.Replies:
-        def one(bucket: int, indexes: Sequence[int], alone: bool) -> Awaitable[list[bytes]]:
-            picked = _pick(keys, indexes)
-            return self._scripts.run(script, bucket, picked, arguments(indexes), alone=alone)
+    def _run(
+        self,
+        script: Script,
+        packing: _Packing[_T],
+        keys: Sequence[bytes],
+        items: Sequence[_T],
+        token: bytes,
+        terms: Terms,
+    ) -> Awaitable[wire.Replies]:
+        if self._topology.only is not None and 0 < len(keys) <= MAX_KEYS:  # mostly: one call
+            return self._scripts.run(script, 0, keys, packing(items, token, terms))
 
-        return await self._each(keys, one)
+        def one(bucket: int, indexes: Sequence[int], alone: bool) -> Awaitable[list[bytes]]:
+            arguments = packing(_pick(items, indexes), token, terms)
+            return self._scripts.run(script, bucket, _pick(keys, indexes), arguments, alone=alone)
+
+        return self._each(keys, one)
 
     async def _each(self, keys: Sequence[bytes], one: _One[_T]) -> list[_T | StoreUnavailable]:
         """Every key's answer, in order; raises where none of them has one. A bucket whose slot is

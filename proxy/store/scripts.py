@@ -3,21 +3,28 @@ in the call.
 
 Small calls that are made in the same turn of the event loop become one: what a call costs a Redis
 and a client is mostly the call. Large ones go alone, so that they do not delay each other.
+
+Where the connection is up a shared call needs no task: it is written at once, and its reply handed
+out as it comes. Whatever is not the usual reply is then looked into by a task.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha1
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import hiredis
 
 from proxy.errors import StoreUnavailable
-from proxy.store.pipe import pack
+from proxy.store.link import Sent
+from proxy.store.pipe import pack, words
 from proxy.store.topology import Topology
+from proxy.store.wire import Arguments
 
 SHARED_KEYS: Final = 128
 """Of a call that several requests share; who has more than half of it goes alone."""
@@ -29,51 +36,65 @@ class SlotMoves(StoreUnavailable):
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    sha: bytes
+    """``call``: the first words of a call of it, packed."""
+
+    call: bytes
     load: bytes
 
     @classmethod
     def of(cls, text: str) -> Script:
         source = text.encode()
         digest = sha1(source, usedforsecurity=False).hexdigest().encode()
-        return cls(digest, pack(b"SCRIPT", b"LOAD", source))
+        return cls(words((b"EVALSHA", digest)), pack(b"SCRIPT", b"LOAD", source))
 
 
-@dataclass(slots=True)
-class _Part:
-    """One caller's share. ``fields`` and ``values`` are the script's arguments for it."""
+class _Part(NamedTuple):
+    """One caller's share."""
 
     keys: Sequence[bytes]
-    fields: bytes
-    values: Sequence[bytes]
+    arguments: Arguments
     replies: asyncio.Future[list[bytes]]
+
+
+class _Call(NamedTuple):
+    """``keys``: how many."""
+
+    script: Script
+    bucket: int
+    command: bytes
+    keys: int
 
 
 class ScriptCalls:
     def __init__(self, topology: Topology) -> None:
         self._topology = topology
-        self._pending: dict[tuple[bytes, int], tuple[Script, list[_Part]]] = {}
+        self._pending: dict[tuple[Script, int], list[_Part]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     def run(
         self,
         script: Script,
         bucket: int,
         keys: Sequence[bytes],
-        packed: tuple[bytes, Sequence[bytes]],
+        arguments: Arguments,
         *,
-        alone: bool,
+        alone: bool = False,
     ) -> Awaitable[list[bytes]]:
         """One reply a key. Raises StoreUnavailable."""
-        part = _Part(keys, *packed, asyncio.get_running_loop().create_future())
         if alone or len(keys) > SHARED_KEYS // 2:
-            return self._call(script, bucket, (part,))
+            call = _Call(script, bucket, command_of(script, keys, arguments), len(keys))
+            return self._alone(call)
+        loop = asyncio.get_running_loop()
+        part = _Part(keys, arguments, loop.create_future())
         if not self._pending:
-            asyncio.get_running_loop().call_soon(self._flush)
-        self._pending.setdefault((script.sha, bucket), (script, []))[1].append(part)
+            loop.call_soon(self._flush)
+        self._pending.setdefault((script, bucket), []).append(part)
         return part.replies
 
     async def close(self) -> None:
+        """What is on its way by then ends with its connection."""
+        self._closed = True
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
@@ -83,7 +104,7 @@ class ScriptCalls:
     def _flush(self) -> None:
         """What this turn of the loop collected goes out, first come, first packed."""
         pending, self._pending = self._pending, {}
-        for (_, bucket), (script, parts) in pending.items():
+        for (script, bucket), parts in pending.items():
             shared: list[_Part] = []
             size = 0
             for part in parts:
@@ -98,40 +119,106 @@ class ScriptCalls:
                 self._start(script, bucket, shared)
 
     def _start(self, script: Script, bucket: int, parts: Sequence[_Part]) -> None:
-        task = asyncio.create_task(self._share(script, bucket, parts))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _share(self, script: Script, bucket: int, parts: Sequence[_Part]) -> None:
-        problem = StoreUnavailable("the store is closed")
-        try:
-            replies = await self._call(script, bucket, parts)
-        except StoreUnavailable as error:
-            problem = error
+        keys = list(itertools.chain.from_iterable([part.keys for part in parts]))
+        together = Arguments(
+            b"".join([part.arguments.fields for part in parts]),
+            sum([part.arguments.more for part in parts]),
+            b"".join([part.arguments.values for part in parts]),
+        )
+        call = _Call(script, bucket, command_of(script, keys, together), len(keys))
+        sent = self._send(call)
+        if sent is None:
+            self._look_into(call, parts, None)
         else:
-            at = 0
-            for part in parts:
-                if not part.replies.done():
-                    part.replies.set_result(replies[at : at + len(part.keys)])
-                at += len(part.keys)
-        finally:
-            for part in parts:
-                if not part.replies.done():
-                    part.replies.set_exception(type(problem)(str(problem)))
+            sent.reply.add_done_callback(partial(self._replied, call, parts, sent))
 
-    async def _call(self, script: Script, bucket: int, parts: Sequence[_Part]) -> list[bytes]:
-        keys = [key for part in parts for key in part.keys]
-        fields = b"".join([part.fields for part in parts])
-        values = [value for part in parts for value in part.values]
-        command = pack(b"EVALSHA", script.sha, len(keys), *keys, fields, *values)
-        reply = await self._topology.call(bucket, command)
+    def _send(self, call: _Call) -> Sent | None:
+        only = self._topology.only
+        return only.send(call.command) if only is not None else None
+
+    def _replied(
+        self, call: _Call, parts: Sequence[_Part], sent: Sent, future: asyncio.Future[Any]
+    ) -> None:
+        if future.exception() is None and not isinstance(future.result(), hiredis.ReplyError):
+            try:
+                _hand_out(parts, _replies(future.result(), call.keys))
+            except StoreUnavailable as problem:
+                _fail(parts, problem)
+        elif self._closed:
+            _fail(parts, StoreUnavailable("the store is closed"))
+        else:
+            self._look_into(call, parts, sent)
+
+    def _look_into(self, call: _Call, parts: Sequence[_Part], sent: Sent | None) -> None:
+        task = asyncio.create_task(self._share(call, parts, sent))
+        self._tasks.add(task)
+        task.add_done_callback(partial(self._ended, parts))
+
+    async def _share(self, call: _Call, parts: Sequence[_Part], sent: Sent | None) -> None:
+        try:
+            _hand_out(parts, await self._ask(call, sent))
+        except StoreUnavailable as problem:
+            _fail(parts, problem)
+
+    def _ended(self, parts: Sequence[_Part], task: asyncio.Task[None]) -> None:
+        """Cancelled, maybe before it began: nobody may wait for ever."""
+        self._tasks.discard(task)
+        _fail(parts, StoreUnavailable("the store is closed"))
+
+    async def _alone(self, call: _Call) -> list[bytes]:
+        return await self._ask(call, self._send(call))
+
+    async def _ask(self, call: _Call, sent: Sent | None) -> list[bytes]:
+        """``sent``: the call is on its way already."""
+        only = self._topology.only
+        if sent is not None and only is not None:
+            reply = await only.call(call.command, sent=sent)
+        else:
+            reply = await self._topology.call(call.bucket, call.command)
         if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT"):
             # A flush, a restart or a promoted replica: the script goes first, the call behind it.
-            reply = await self._topology.call(bucket, command, load=script.load)
-        if isinstance(reply, bytes):
-            return [reply] * len(keys)  # one that is the reply of every key
-        replies: list[bytes] = checked(reply, len(keys))
-        return replies
+            reply = await self._topology.call(call.bucket, call.command, load=call.script.load)
+        return _replies(reply, call.keys)
+
+
+def command_of(script: Script, keys: Sequence[bytes], arguments: Arguments) -> bytes:
+    fields, more, values = arguments
+    number = b"%d" % len(keys)
+    return b"".join(
+        (
+            b"*%d\r\n" % (4 + len(keys) + more),
+            script.call,
+            b"$%d\r\n%b\r\n" % (len(number), number),
+            words(keys),
+            b"$%d\r\n" % len(fields),
+            fields,
+            b"\r\n",
+            values,
+        )
+    )
+
+
+def _replies(reply: Any, count: int) -> list[bytes]:
+    if type(reply) is bytes and len(reply) == 1:
+        return [reply] * count  # it is the reply of every key
+    replies: list[bytes] = checked(reply, count)
+    return replies
+
+
+def _hand_out(parts: Sequence[_Part], replies: list[bytes]) -> None:
+    at = 0
+    for part in parts:
+        end = at + len(part.keys)
+        if not part.replies.done():
+            part.replies.set_result(replies[at:end])
+        at = end
+
+
+def _fail(parts: Sequence[_Part], problem: StoreUnavailable) -> None:
+    """Whoever has no answer yet."""
+    for part in parts:
+        if not part.replies.done():
+            part.replies.set_exception(type(problem)(str(problem)))
 
 
 def checked(reply: Any, count: int) -> Any:

@@ -44,6 +44,7 @@ class Sentinels:
         self._who = pack(b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", master)
         self._state = pack(b"SENTINEL", b"MASTER", master)
         self._link = Link(self._dial)
+        self.only = self._link
         self._here: tuple[Address, Pipe] | None = None
         self._epoch = 0
         self._said: dict[Address, Address] = {}

@@ -28,6 +28,10 @@ class Topology(Protocol):
     sharded: bool
     """True: a command's keys must be of one bucket."""
 
+    @property
+    def only(self) -> Link | None:
+        """Where every key is; None where that depends on its bucket."""
+
     async def call(self, bucket: int, command: bytes, load: bytes | None = None) -> Any:
         """Send to the node that serves ``bucket``; ``load`` goes first on the same connection."""
 
@@ -45,6 +49,7 @@ class Single:
     def __init__(self, access: Access, where: Address | str, db: int) -> None:
         self.kind = "standalone"
         self._link = Link(lambda: open_pipe(connection(access, where, db), access.timeout))
+        self.only = self._link
 
     async def call(self, bucket: int, command: bytes, load: bytes | None = None) -> Any:  # noqa: ARG002
         return await self._link.call(command, load=load)
@@ -62,6 +67,7 @@ class Cluster:
 
     kind = "cluster"
     sharded = True
+    only = None
 
     def __init__(self, access: Access, seeds: Sequence[Address]) -> None:
         self._access = access

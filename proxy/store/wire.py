@@ -12,7 +12,7 @@ import struct
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from proxy.core import codec
 from proxy.core.record import (
@@ -71,37 +71,62 @@ def _six(number: int) -> bytes:
     return number.to_bytes(6, "big")
 
 
-def pack_claims(fingerprints: Sequence[bytes | None], token: bytes, terms: Terms) -> bytes:
+class Arguments(NamedTuple):
+    """``fields``: the first argument; ``more`` of them stand in ``values``, packed as the
+    words of a command."""
+
+    fields: bytes
+    more: int = 0
+    values: bytes = b""
+
+
+class _Sizes(dict[int, bytes]):
+    """What stands before a word of so many bytes, with the end of the word before it."""
+
+    def __missing__(self, size: int) -> bytes:
+        text = b"\r\n$%d\r\n" % size
+        if size < _USUAL_SIZE:
+            self[size] = text
+        return text
+
+
+_USUAL_SIZE: Final = 4096
+_SIZES: Final = _Sizes()
+
+
+def pack_claims(fingerprints: Sequence[bytes | None], token: bytes, terms: Terms) -> Arguments:
     flags, tail = _claim_terms(terms)
     if None not in fingerprints:
         head = _CLAIM_GROUP.pack(len(fingerprints), flags | _WITH_FINGERPRINT, token)
-        return b"".join((head, tail, *fingerprints))  # type: ignore[arg-type]
+        return Arguments(b"".join((head, tail, *fingerprints)))  # type: ignore[arg-type]
     groups = []
     for compared, run in itertools.groupby(fingerprints, lambda one: one is not None):
         members = list(run)
         head_flags = flags | (_WITH_FINGERPRINT if compared else 0)
         groups.append(_CLAIM_GROUP.pack(len(members), head_flags, token) + tail)
         groups.extend(one for one in members if one is not None)
-    return b"".join(groups)
+    return Arguments(b"".join(groups))
 
 
-def pack_settles(
-    steps: Sequence[Settlement], token: bytes, terms: Terms
-) -> tuple[bytes, list[bytes]]:
+def pack_settles(steps: Sequence[Settlement], token: bytes, terms: Terms) -> Arguments:
     """The groups, and the values of the commits in order."""
     tail = _settle_terms(terms)
     groups: list[bytes] = []
-    values: list[bytes] = []
+    pieces: list[bytes] = []
+    count = 0
     same = set(map(type, steps)) == {Commit}  # the usual delivery needs no look at each step
     runs = [((_KINDS[Commit], False), steps)] if same else itertools.groupby(steps, _run)
     for (kind, flag), run in runs:
         members = list(run)
         groups += (_SETTLE_GROUP.pack(len(members), kind, flag, token), tail)
         if kind == _KINDS[Commit]:
-            values += codec.encode_commits(members, token)  # type: ignore[arg-type]
+            count += len(members)
+            pieces += codec.encode_commits(members, token, _SIZES)  # type: ignore[arg-type]
         elif flag and kind == _KINDS[MarkDoubt]:
             groups.extend(step.fingerprint for step in members)  # type: ignore[union-attr,misc]
-    return b"".join(groups), values
+    # Each value's size stands behind the end of the one before it: that goes from front to back.
+    values = b"".join((*pieces, b"\r\n"))[2:] if pieces else b""
+    return Arguments(b"".join(groups), count, values)
 
 
 def _run(step: Settlement) -> tuple[int, bool]:

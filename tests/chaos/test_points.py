@@ -11,21 +11,22 @@ import pytest
 from proxy.core.record import Commit, Extend, MarkDoubt, Release, Sent, Settlement, Terms
 from proxy.store import wire
 from proxy.store.pipe import pack
+from proxy.store.scripts import Script, command_of
 from tests.chaos.points import Point, ServiceTap, StoreTap, Trap
-from tests.chaos.resp import CLAIM, COMMIT, DOUBT, SENT, SETTLE, Conversation, Cutter, read_command
+from tests.chaos.resp import COMMIT, DOUBT, SENT, Conversation, Cutter, read_command
 
 TERMS = Terms(3000, 60_000, detects_duplicates=False)
 TOKEN = b"t" * 12
 KEYS = [b"idem:{00}:v1:a", b"idem:{00}:v1:b"]
 FIELDS = wire.pack_claims([b"f" * 16] * 2, TOKEN, TERMS)
-CLAIMING = pack(b"EVALSHA", CLAIM, 2, *KEYS, FIELDS)
+CLAIMING = command_of(Script.of(wire.CLAIM_SCRIPT), KEYS, FIELDS)
 WON, BUSY = b"$1\r\nW\r\n", b"*2\r\n$3\r\nB\x00\x01\r\n$1\r\nM\r\n"
 ONE_WON = b"*2\r\n$3\r\nB\x00\x01\r\n$1\r\nW\r\n"
 
 
 def settling(*steps: Settlement) -> bytes:
-    fields, values = wire.pack_settles(steps, TOKEN, TERMS)
-    return pack(b"EVALSHA", SETTLE, 2, *KEYS, fields, *values)
+    arguments = wire.pack_settles(steps, TOKEN, TERMS)
+    return command_of(Script.of(wire.SETTLE_SCRIPT), KEYS, arguments)
 
 
 def test_messages_are_cut_wherever_the_network_cuts_them() -> None:

@@ -157,8 +157,14 @@ def test_any_bytes_decode_to_something_that_encodes_back(value: bytes) -> None:
 def test_commits_become_the_records_they_make(records: list[Done]) -> None:
     steps = [Commit(r.fingerprint, r.processed_at, r.result, r.template, r.sealed) for r in records]
 
-    values = encode_commits(steps, TOKEN)
+    sizes = {size: b"%3d " % size for size in range(200)}
+    joined = b"".join(encode_commits(steps, TOKEN, sizes))
 
+    values = []
+    while joined:
+        end = 4 + int(joined[:4])
+        values.append(joined[4:end])
+        joined = joined[end:]
     assert [decode(value) for value in values] == [
         Done(TOKEN, r.processed_at, r.fingerprint, r.result, r.template, r.sealed) for r in records
     ]

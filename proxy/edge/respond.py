@@ -19,7 +19,7 @@ from aiohttp.http_writer import StreamWriter
 from aiohttp.web import BaseRequest, StreamResponse
 
 from proxy.core.upstream import Headers
-from proxy.headers import FRAMING, first, without
+from proxy.headers import FRAMING
 
 _BEHIND: Final = 64 * 1024
 """Bytes that may wait to be sent before the writer waits too: what aiohttp itself allows."""
@@ -30,6 +30,51 @@ _PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
 @lru_cache(maxsize=2)
 def _date_line(second: int) -> str:
     return f"Date: {formatdate(second, usegmt=True)}"
+
+
+@lru_cache(maxsize=256)
+def _status_line(status: int, version: tuple[int, int]) -> str:
+    return f"HTTP/{version[0]}.{version[1]} {status} {_PHRASES.get(status, '')}"
+
+
+def head_bytes(
+    status: int,
+    headers: Headers,
+    *,
+    length: int | None,
+    close: bool,
+    chunked: bool = False,
+    version: tuple[int, int] = (1, 1),
+) -> bytes:
+    """A response's head, with the empty line that ends it.
+
+    ``headers`` are written as they are, but for their framing lines: it is made from ``length``
+    (bytes; None: none is said) or ``chunked``, and left out where a response has none (RFC 9110
+    section 8.6: 1xx and 204). Date is added where it is missing. ``version``: what is answered in,
+    (1, 0) or (1, 1).
+    """
+    lines = [_status_line(status, version)]
+    dated = status < 200
+    for name, value in headers:
+        lower = name.lower()
+        if lower in FRAMING:
+            continue
+        if lower == "date":
+            dated = True
+        lines.append(f"{name}: {value}")
+    if not dated:
+        lines.append(_date_line(int(time.time())))
+    if chunked:
+        lines.append("Transfer-Encoding: chunked")
+    elif length is not None and status >= 200 and status != 204:
+        lines.append(f"Content-Length: {length}")
+    if status != 101:
+        if close:
+            lines.append("Connection: close")
+        elif version < (1, 1):
+            lines.append("Connection: keep-alive")
+    lines.append("\r\n")
+    return "\r\n".join(lines).encode("latin-1")
 
 
 class WireResponse(StreamResponse):
@@ -89,7 +134,14 @@ class WireResponse(StreamResponse):
         if self._declared is None and not self._empty and not self._by_chunks:
             self._closing = True
         self._closing = self._closing or not request.keep_alive
-        head = self._head(request, chunked=self._by_chunks)
+        head = head_bytes(
+            status,
+            self._lines,
+            length=self._declared,
+            close=self._closing,
+            chunked=self._by_chunks,
+            version=(1, 1) if request.version >= (1, 1) else (1, 0),
+        )
         body = b"" if self._empty else self._pending
         await self._send(writer, head if self._by_chunks else head + body)
         if self._by_chunks:
@@ -115,22 +167,6 @@ class WireResponse(StreamResponse):
             return
         async with asyncio.timeout(self._send_timeout):
             await self._request.writer.write_eof(data)
-
-    def _head(self, request: BaseRequest, *, chunked: bool) -> bytes:
-        status = self.status
-        version = "1.1" if request.version >= (1, 1) else "1.0"
-        lines = [f"HTTP/{version} {status} {_PHRASES.get(status, '')}"]
-        headers = without(self._lines, FRAMING)
-        lines.extend(f"{name}: {value}" for name, value in headers)
-        if status >= 200 and first(headers, "date") is None:
-            lines.append(_date_line(int(time.time())))
-        if chunked:
-            lines.append("Transfer-Encoding: chunked")
-        elif self._declared is not None and status >= 200 and status != 204:
-            lines.append(f"Content-Length: {self._declared}")
-        if status != 101 and (self._closing or version == "1.0"):
-            lines.append(f"Connection: {'close' if self._closing else 'keep-alive'}")
-        return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
     async def _send(self, writer: AbstractStreamWriter, data: bytes) -> None:
         """Write, and wait where the client is behind with reading; it seldom is."""

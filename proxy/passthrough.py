@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from proxy.core.upstream import Headers
-from proxy.edge.origin import OriginClient, OriginError, OriginResponse, Upload
+from proxy.edge.origin import OriginClient, OriginResponse
 from proxy.edge.respond import WireResponse
+from proxy.edge.wire import OriginError, Upload
 from proxy.errors import Problem
 from proxy.headers import VIA, end_to_end, first
 from proxy.inbound import Inbound

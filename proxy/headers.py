@@ -27,6 +27,9 @@ HOP_BY_HOP: Final = frozenset(
 )
 """Dropped both ways, with whatever Connection lists."""
 
+_LISTS_NOTHING: Final = frozenset({"", "close", "keep-alive"})
+"""Values of Connection, nearly always, that add nothing to what is dropped anyway."""
+
 FRAMING: Final = frozenset({"content-length", "transfer-encoding", "trailer"})
 
 _UNLISTABLE: Final = frozenset({"host", "authorization"})
@@ -42,7 +45,7 @@ Networks = tuple[IPv4Network | IPv6Network, ...]
 
 def from_raw(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
     """Field lines as the parser gives them."""
-    return tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in raw)
+    return tuple([(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw])
 
 
 def values(headers: Iterable[tuple[str, str]], name: str) -> list[str]:
@@ -60,7 +63,7 @@ def first(headers: Iterable[tuple[str, str]], name: str) -> str | None:
 
 def without(headers: Headers, names: Collection[str]) -> Headers:
     """The lines whose lower-case name is not in ``names``."""
-    return tuple(line for line in headers if line[0].lower() not in names)
+    return tuple([line for line in headers if line[0].lower() not in names])
 
 
 def listed(headers: Iterable[tuple[str, str]], name: str) -> set[str]:
@@ -85,7 +88,12 @@ def check_connection(headers: Headers, scope_headers: Collection[str]) -> None:
 
 def end_to_end(headers: Headers) -> Headers:
     """What may be forwarded, either way: Content-Length is kept, Transfer-Encoding is not."""
-    return without(headers, HOP_BY_HOP | listed(headers, "connection"))
+    dropped: Collection[str] = HOP_BY_HOP
+    for name, value in headers:
+        if name.lower() == "connection" and value.lower() not in _LISTS_NOTHING:
+            dropped = HOP_BY_HOP | listed(headers, "connection")
+            break
+    return without(headers, dropped)
 
 
 @lru_cache(maxsize=4096)
@@ -103,8 +111,13 @@ def is_trusted(peer: str, networks: Networks) -> bool:
 
 def forwarded(headers: Headers, peer: str, *, trusted: bool) -> Headers:
     """``headers`` with Via and what says who asked: appended for a trusted peer, else replaced."""
-    host = first(headers, "host") or ""
-    said = [line for line in headers if line[0].lower() in _FORWARDED]
+    host, said = "", []
+    for line in headers:
+        lower = line[0].lower()
+        if lower in _FORWARDED:
+            said.append(line)
+        elif lower == "host":
+            host = host or line[1]
     if not said and peer:
         own = (("X-Forwarded-For", peer), ("X-Forwarded-Proto", "http"))
         return (*headers, *own, *((("X-Forwarded-Host", host),) if host else ()), VIA)

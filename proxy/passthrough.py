@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from proxy.core.upstream import Headers
-from proxy.edge.origin import OriginClient, OriginError, OriginResponse, Upload
+from proxy.edge.origin import OriginClient, OriginResponse
 from proxy.edge.respond import WireResponse
+from proxy.edge.wire import OriginError, Upload
 from proxy.errors import Problem
 from proxy.headers import VIA, end_to_end, first
 from proxy.inbound import Inbound
@@ -76,19 +77,25 @@ class Passthrough:
     async def relay(
         self, inbound: Inbound, response: OriginResponse, tap: Tap | None = None
     ) -> WireResponse:
-        """Stream a response whose head has come."""
-        out = self._begin(inbound, response)
-        request = inbound.request
-        await out.prepare(request)
+        """Stream a response whose head has come; a short one has come whole, and goes so."""
+        length = first(response.headers, "content-length")
         try:
-            async for chunk in response.chunks():
-                if tap is not None:
-                    tap.response.take(chunk)
-                await out.write(chunk)
+            body = response.at_once() if length is not None else None
         except OriginError as error:
-            if request.transport is not None and not out.shows_its_end:
-                request.transport.abort()
-            raise ConnectionResetError("the service's response was cut short") from error
+            raise problem_of(error) from error
+        out = WireResponse(
+            response.status,
+            (*end_to_end(response.headers), VIA),
+            length=int(length) if length is not None else None,
+            close=self._lifecycle.draining or inbound.body.awaits_continue,
+            send_timeout=self._settings.send_timeout,
+            body=body or b"",
+        )
+        await out.prepare(inbound.request)
+        if body is None:
+            await self._stream(inbound, response, out, tap)
+        elif tap is not None:
+            tap.response.take(body)
         if tap is not None:
             tap.status = response.status
             tap.coding = first(response.headers, "content-encoding") or ""
@@ -96,15 +103,19 @@ class Passthrough:
         await out.write_eof()
         return out
 
-    def _begin(self, inbound: Inbound, response: OriginResponse) -> WireResponse:
-        length = first(response.headers, "content-length")
-        return WireResponse(
-            response.status,
-            (*end_to_end(response.headers), VIA),
-            length=int(length) if length is not None else None,
-            close=self._lifecycle.draining or inbound.body.awaits_continue,
-            send_timeout=self._settings.send_timeout,
-        )
+    async def _stream(
+        self, inbound: Inbound, response: OriginResponse, out: WireResponse, tap: Tap | None
+    ) -> None:
+        try:
+            async for chunk in response.chunks():
+                if tap is not None:
+                    tap.response.take(chunk)
+                await out.write(chunk)
+        except OriginError as error:
+            transport = inbound.request.transport
+            if transport is not None and not out.shows_its_end:
+                transport.abort()
+            raise ConnectionResetError("the service's response was cut short") from error
 
     async def _send(self, inbound: Inbound, tap: Tap | None) -> OriginResponse:
         try:

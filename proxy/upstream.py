@@ -6,19 +6,16 @@ The one question that matters after a failure is whether a byte may have left: n
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final
 
 from proxy.core.upstream import Call, Fault, Headers, NoReply, Reply
 from proxy.edge.coding import TooLarge, Undecodable, decode
-from proxy.edge.origin import OriginClient, OriginError, OriginResponse, Progress
+from proxy.edge.origin import OriginClient
+from proxy.edge.wire import OriginError
 from proxy.headers import end_to_end, values, without
 
 _WRITTEN_HERE: Final = frozenset({"content-length", "accept-encoding", "expect"})
-
-
-class _TooLongError(Exception):
-    """A response larger than the limit: what it said is not known."""
+_IDENTITY: Final = ("Accept-Encoding", "identity")
 
 
 class HttpUpstream:
@@ -30,45 +27,32 @@ class HttpUpstream:
 
     async def call(self, call: Call, timeout: float) -> Reply | NoReply:
         """Make one call. Raises nothing but CancelledError."""
-        progress = Progress()
+        headers = (*without(call.headers, _WRITTEN_HERE), _IDENTITY)
+        if call.body or call.method not in {"GET", "HEAD"}:
+            headers = (*headers, ("Content-Length", str(len(call.body))))
         try:
-            async with asyncio.timeout(timeout):
-                return await self._call(call, progress)
+            status, lines, body = await self._origin.ask(
+                call.method,
+                call.target,
+                headers,
+                call.body,
+                timeout=timeout,
+                limit=self._max_response,
+            )
+            return self._decoded(status, end_to_end(lines), body)
         except OriginError as error:
             fault = Fault.UNKNOWN if error.sent else Fault.NEVER_SENT
             slow = error.kind == "timeout" or "in time" in error.detail
             return NoReply(fault, error.detail, timed_out=slow)
-        except _TooLongError:
+        except TooLarge:
             return NoReply(Fault.UNKNOWN, "the response is too large")
-        except TimeoutError:
-            fault = Fault.UNKNOWN if progress.sent else Fault.NEVER_SENT
-            return NoReply(fault, "no response in time", timed_out=True)
 
     async def close(self) -> None:
         await self._origin.close()
 
-    async def _call(self, call: Call, progress: Progress) -> Reply:
-        headers = (*without(call.headers, _WRITTEN_HERE), ("Accept-Encoding", "identity"))
-        if call.body or call.method not in {"GET", "HEAD"}:
-            headers = (*headers, ("Content-Length", str(len(call.body))))
-        response = await self._origin.send(
-            call.method, call.target, headers, call.body, progress=progress
-        )
-        async with response:
-            body = await self._read(response)
-        return self._decoded(response.status, end_to_end(response.headers), body)
-
-    async def _read(self, response: OriginResponse) -> bytes:
-        pieces, size = [], 0
-        async for chunk in response.chunks():
-            size += len(chunk)
-            if size > self._max_response:
-                raise _TooLongError
-            pieces.append(chunk)
-        return b"".join(pieces)
-
     def _decoded(self, status: int, headers: Headers, body: bytes) -> Reply:
-        """Some services encode whatever was asked for. What cannot be decoded keeps its label."""
+        """Some services encode whatever was asked for. What cannot be decoded keeps its label.
+        Raises TooLarge."""
         codings = values(headers, "content-encoding")
         if not body or not codings or codings == ["identity"]:
             return Reply(status, headers, body)
@@ -76,8 +60,6 @@ class HttpUpstream:
             plain = decode(
                 codings[0] if len(codings) == 1 else "", body, self._max_response, max_ratio=None
             )
-        except TooLarge as error:
-            raise _TooLongError from error
         except Undecodable:
             return Reply(status, headers, body)
         return Reply(status, without(headers, {"content-encoding"}), plain)

@@ -12,8 +12,9 @@ from aiohttp.connector import Connection
 
 from proxy.core.upstream import Headers
 from proxy.edge import tunnel
-from proxy.edge.origin import OriginClient, OriginError, OriginResponse
+from proxy.edge.origin import OriginClient, OriginResponse
 from proxy.edge.respond import WireResponse
+from proxy.edge.wire import OriginError
 from proxy.errors import Problem
 from proxy.headers import VIA, end_to_end
 from proxy.inbound import Inbound

@@ -94,7 +94,8 @@ class WireResponse(StreamResponse):
         send_timeout: float,
         body: bytes = b"",
     ) -> None:
-        super().__init__(status=status)
+        # Not the base's: it makes two mappings and a phrase of which nothing here is used.
+        self._status = status
         self._lines = headers
         self._declared = length
         self._closing = close
@@ -165,8 +166,12 @@ class WireResponse(StreamResponse):
         self._done = True
         if self.status == 101:
             return
+        writer = self._request.writer
+        if not self._by_chunks and not data:
+            await writer.write_eof()  # writes nothing, and waits for nothing
+            return
         async with asyncio.timeout(self._send_timeout):
-            await self._request.writer.write_eof(data)
+            await writer.write_eof(data)
 
     async def _send(self, writer: AbstractStreamWriter, data: bytes) -> None:
         """Write, and wait where the client is behind with reading; it seldom is."""

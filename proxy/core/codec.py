@@ -91,10 +91,9 @@ def encode_commits(
     what ``before`` has for its size. A delivery's commits mostly share their first 20 bytes, which
     are then made once."""
     pieces: list[bytes] = []
-    known: tuple[int, int] | None = None
-    head = b""
+    head, head_flags, head_at = b"", -1, -1
     for step in steps:
-        fingerprint, result = step.fingerprint, step.result
+        fingerprint, result, processed_at = step.fingerprint, step.result, step.processed_at
         flags = DONE | FINGERPRINT
         if step.template or step.sealed:
             flags |= TEMPLATE * step.template | SEALED * step.sealed
@@ -104,9 +103,9 @@ def encode_commits(
         if result is None:
             flags |= NO_RESULT
             result = b""
-        if known != (flags, step.processed_at):
-            known = (flags, step.processed_at)
-            head = bytes((VERSION, flags)) + token + step.processed_at.to_bytes(6, "big")
+        if flags != head_flags or processed_at != head_at:
+            head_flags, head_at = flags, processed_at
+            head = bytes((VERSION, flags)) + token + processed_at.to_bytes(6, "big")
         size = _DONE_HEAD + len(fingerprint) + len(result)
         pieces += (before[size], head, fingerprint, result)
     return pieces

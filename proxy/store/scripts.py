@@ -192,8 +192,8 @@ def command_of(script: Script, keys: Sequence[bytes], arguments: Arguments) -> b
             words(keys),
             b"$%d\r\n" % len(fields),
             fields,
-            b"\r\n",
             values,
+            b"\r\n",
         )
     )
 

@@ -73,7 +73,7 @@ def _six(number: int) -> bytes:
 
 class Arguments(NamedTuple):
     """``fields``: the first argument; ``more`` of them stand in ``values``, packed as the
-    words of a command."""
+    words of a command, each behind the line end of the word before it."""
 
     fields: bytes
     more: int = 0
@@ -124,9 +124,7 @@ def pack_settles(steps: Sequence[Settlement], token: bytes, terms: Terms) -> Arg
             pieces += codec.encode_commits(members, token, _SIZES)  # type: ignore[arg-type]
         elif flag and kind == _KINDS[MarkDoubt]:
             groups.extend(step.fingerprint for step in members)  # type: ignore[union-attr,misc]
-    # Each value's size stands behind the end of the one before it: that goes from front to back.
-    values = b"".join((*pieces, b"\r\n"))[2:] if pieces else b""
-    return Arguments(b"".join(groups), count, values)
+    return Arguments(b"".join(groups), count, b"".join(pieces))
 
 
 def _run(step: Settlement) -> tuple[int, bool]:

@@ -5,21 +5,22 @@ from __future__ import annotations
 from typing import Final
 
 from proxy.core.answer import Tally, headers_of, own_answer, proxy_headers, status_of, tally
-from proxy.core.fate import Fate, Outcome
+from proxy.core.fate import Fate
 from proxy.core.upstream import Headers, Reply
 from proxy.exchange import Answer
 from proxy.observe import BatchReport, Observer
 from proxy.run import Run
-from rules.model import Rule
-from rules.render import ErrorBody, Row, render
+from rules.render import render
 
 
 def stitch(run: Run, observer: Observer) -> Answer:
     """One ordered answer: the service's own where it refused everything, else item by item."""
     fates = run.decided()
     counted = tally(fates)
-    spoken_of = sum(run.fates[index] is not None for index in run.upstream_decided)
-    own = own_answer(counted, run.course, spoken_of)
+    own = None
+    if counted.failures == counted.items:
+        spoken_of = sum(run.fates[index] is not None for index in run.upstream_decided)
+        own = own_answer(counted, run.course, spoken_of)
     answer = _handed_on(own, counted) if own is not None else _stitched(run, fates, counted)
     observer.batch(_report(run, counted, answer.status, passed=own is not None))
     return answer
@@ -43,18 +44,8 @@ def _stitched(run: Run, fates: list[Fate], counted: Tally) -> Answer:
     rule, course = run.rule, run.course
     status = status_of(fates, course, rule.response.partial_status)
     base = course.accepted.body if course.accepted else rule.response.envelope
-    body = render(rule, base, [_row(rule, fate) for fate in fates])
+    body = render(rule, base, fates)
     return Answer(status, headers_of(fates, counted, course, status), body)
-
-
-def _row(rule: Rule, fate: Fate) -> Row:
-    if fate.code is None:
-        result, is_new = fate.result, fate.outcome is Outcome.NEW
-        if result is None:
-            result = rule.response.accepted_item if is_new else rule.response.duplicate_result
-        return Row(result, not is_new, fate.processed_at, None)
-    error = ErrorBody(fate.code, fate.message, fate.retryable, fate.retry_after_ms)
-    return Row(fate.result, False, None, error)
 
 
 def report_refusal(run: Run, observer: Observer, status: int) -> None:

@@ -187,10 +187,19 @@ class Member(NamedTuple):
 def members(data: bytes) -> list[Member]:
     """Every member of the object ``data``, in order; a repeated name stands there repeatedly.
 
-    msgspec says how long each value is, so that a large one need not be walked through; the
-    guess is checked, since of a repeated name msgspec keeps only the last value.
+    msgspec says how long each value is. Without any space, every place follows from that; the sum
+    comes out at the end of ``data`` only where no name repeats, for of those one value is kept.
+    Else the names are walked along, and each guess checked.
     """
-    return list(_walk(data, _parse_object(data)))
+    values = _parse_object(data)
+    found: list[Member] = []
+    at = 1
+    for name, value in values.items():
+        start = at + len(name.encode()) + 3
+        end = start + len(memoryview(value))
+        found.append(Member(name, start, end, at))
+        at = end + 1
+    return found if at == len(data) else list(_walk(data, values))
 
 
 def _walk(data: bytes, values: dict[str, Raw]) -> Iterator[Member]:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import pairwise
 from operator import itemgetter
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 from msgspec import Struct
@@ -25,10 +25,7 @@ _WRITE: Final = msgspec.json.Encoder().encode
 _ADDED_RESULTS: Final = Pointer("/results")
 _Counts = tuple[tuple[str, Pointer], ...]
 _Places = list[tuple[int, int, str | None]] | None
-_OPEN: Final = ord("{")
 _CLOSE: Final = ord("}")
-_MAYBE_EMPTY: Final = b"{" + SPACE
-"""What stands before the closing brace of an object that may be empty."""
 
 
 class ErrorBody(Struct, frozen=True):
@@ -40,9 +37,9 @@ class ErrorBody(Struct, frozen=True):
     retry_after_ms: int | None = None
 
 
-class Row(NamedTuple):
-    """One item's answer. ``result`` None: there is none, and ``failed_item`` is started from.
-    ``processed_at`` None: left as the service wrote it."""
+class Row(Struct, frozen=True):
+    """One item's answer. ``result`` None: there is none, and the template for such an item is
+    started from. ``processed_at`` None: left as the service wrote it."""
 
     result: bytes | None
     is_idempotent: bool
@@ -66,9 +63,12 @@ def _second_text(seconds: int) -> str:
 class _Painter:
     """Adds one rule's fields to results; what many rows share is made once."""
 
-    def __init__(self, fields: Fields, failed_item: bytes, wrap: str | None) -> None:
+    def __init__(
+        self, fields: Fields, failed_item: bytes, done_items: tuple[bytes, bytes], wrap: str | None
+    ) -> None:
         self._fields = fields
         self._failed_item = failed_item
+        self._done_items = done_items
         named = (fields.is_idempotent, fields.processed_at, fields.error)
         self._names = frozenset(name for name in named if name is not None)
         self._quoted = list(map(_WRITE, self._names))
@@ -83,23 +83,37 @@ class _Painter:
 
     def list(self, rows: Sequence[Row]) -> bytes:
         """The JSON array of all the rows."""
-        clean = not self._has_names(b"".join([row.result or b"" for row in rows]))
-        painted = [self.paint(row, clean=clean) for row in rows]
+        results = [row.result or b"" for row in rows]
+        if self._has_names(b"".join(results)):
+            return b"".join((b"[", b",".join(map(self.paint, rows)), b"]"))
+        painted: list[bytes] = []
+        add = painted.append
+        flag, time = False, None
+        ending = self._ending(flag, time)
+        for row, result in zip(rows, results, strict=True):
+            # Nearly every row of nearly every answer: an object with members and no space around
+            # it takes one slice and one join, and ends as the one before it did.
+            if row.error is None and result.startswith(b'{"') and result[-1] == _CLOSE:
+                if row.processed_at != time or row.is_idempotent is not flag:
+                    flag, time = row.is_idempotent, row.processed_at
+                    ending = self._ending(flag, time)
+                add(result[:-1] + ending)
+            else:
+                add(self.paint(row))
         return b"".join((b"[", b",".join(painted), b"]"))
 
-    def paint(self, row: Row, *, clean: bool = False) -> bytes:
-        """One row. ``clean``: its result is known to have no member of the fields' names."""
-        result, is_idempotent, processed_at, error = row
-        if clean and error is None and result and _is_filled(result):
-            # Nearly every row of nearly every answer: one slice and one join.
-            return result[:-1] + self._ending(is_idempotent, processed_at)
-        base = self._object(row)
+    def paint(self, row: Row) -> bytes:
+        """One row."""
+        result = row.result
+        if result is None and row.error is None:
+            result = self._done_items[row.is_idempotent]
+        base = self._object(result, row.error)
         if base is None:
             assert result is not None  # noqa: S101 - for the type checker
             return result
         values = self._values(row)
         if self._has_names(base):
-            return self._replaced(base, values, processed_at is None and error is None)
+            return self._replaced(base, values, row.processed_at is None and row.error is None)
         spliced = _members_text(values)
         comma = b"," if spliced and base[1:-1].strip(SPACE) else b""
         return b"".join((base[:-1], comma, spliced, b"}"))
@@ -117,14 +131,14 @@ class _Painter:
             return True
         return any(quoted in text for quoted in self._quoted)
 
-    def _object(self, row: Row) -> bytes | None:
+    def _object(self, result: bytes | None, error: ErrorBody | None) -> bytes | None:
         """The object that takes the fields; None where the bare result is the answer."""
-        base = (self._failed_item if row.result is None else row.result).strip(SPACE)
+        base = (self._failed_item if result is None else result).strip(SPACE)
         if base.startswith(b"{"):
             return base
         if self._wrap is not None:
             return self._wrap + base + b"}"
-        if row.error is None and row.result is not None:
+        if error is None:
             return None
         template = self._failed_item.strip(SPACE)
         return template if template.startswith(b"{") else b"{}"
@@ -165,11 +179,6 @@ class _Painter:
         return b"".join([*parts, comma, _members_text(left), b"}"])
 
 
-def _is_filled(text: bytes) -> bool:
-    """Whether it is seen at once that this is an object with members, and no space around it."""
-    return text[0] == _OPEN and text[-1] == _CLOSE and text[-2] not in _MAYBE_EMPTY
-
-
 def _members_text(values: dict[str, bytes]) -> bytes:
     return b",".join([b"%s:%s" % (_WRITE(name), value) for name, value in values.items()])
 
@@ -187,7 +196,8 @@ def _error_text(error: ErrorBody) -> bytes:
 
 def _painter_of(rule: Rule) -> _Painter:
     response = rule.response
-    return _painter(response.fields, response.failed_item, response.wrap)
+    done = (response.accepted_item, response.duplicate_result)
+    return _painter(response.fields, response.failed_item, done, response.wrap)
 
 
 _painter: Final = lru_cache(maxsize=1024)(_Painter)
@@ -197,8 +207,9 @@ def with_fields(rule: Rule, row: Row) -> bytes:
     """One item of the answer: its result with the rule's fields.
 
     A success has ``is_idempotent`` and ``processed_at`` and no error; a failure has
-    ``is_idempotent`` false and the error. A result that is no object goes into ``wrap``; without
-    it a success stays bare, and a failure starts from ``failed_item``.
+    ``is_idempotent`` false and the error. Without a result it starts from a template of the
+    rule: ``accepted_item``, ``duplicate_result`` or ``failed_item``. A result that is no object
+    goes into ``wrap``; without it a success stays bare, and a failure starts from ``failed_item``.
     """
     return _painter_of(rule).paint(row)
 

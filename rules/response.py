@@ -52,8 +52,12 @@ def verdict(rule: Rule, response: Response) -> Verdict:
     """What the response says of the whole call: the first of the rule's conditions that holds,
     else REFUSED for a 4xx (408 and 499 are timeouts, and say nothing), else UNKNOWN."""
     status = response.status
+    kind = f"{status // 100}xx"
     for meaning, conditions in rule.upstream.verdicts:
         for condition in conditions:
+            statuses = condition.statuses
+            if statuses and status not in statuses and kind not in statuses:
+                continue  # what most conditions come to, and without a call
             document = response.document if condition.needs_document else MISSING
             if condition.holds(status, document):
                 return meaning

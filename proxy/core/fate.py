@@ -7,12 +7,12 @@ retry are the contract's; ``OUTCOME_UNKNOWN`` alone depends on the rule.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Final
+from typing import Final, cast
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from proxy.core.record import Done
+from rules.render import ErrorBody, Row
 
 
 class Outcome(StrEnum):
@@ -74,43 +74,45 @@ RETRYABLE: Final[frozenset[Code]] = frozenset(
 )
 
 
-class Fate(Struct, frozen=True):
-    """What the client is told of one item.
+class Fate(Row, frozen=True):
+    """What the client is told of one item, as ``rules.render`` takes it.
 
     ``result``: the service's own bytes, or None where there are none (a template stands in).
-    ``processed_at``: milliseconds of the epoch; None for a failure. ``code`` None: a success.
-    ``retry_after_ms``: when a retry can make sense, where that is known.
+    ``processed_at``: milliseconds of the epoch; None for a failure. ``error`` None: a success.
     """
 
-    outcome: Outcome
-    result: bytes | None = None
-    processed_at: int | None = None
-    code: Code | None = None
-    message: str = ""
-    retryable: bool = False
-    retry_after_ms: int | None = None
+    outcome: Outcome = Outcome.NEW
 
     @property
     def succeeded(self) -> bool:
-        return self.code is None
+        return self.error is None
 
     @property
-    def is_idempotent(self) -> bool:
-        return self.code is None and self.outcome is not Outcome.NEW
+    def code(self) -> Code | None:
+        return None if self.error is None else cast(Code, self.error.code)
+
+    @property
+    def retryable(self) -> bool:
+        return self.error is not None and self.error.retryable
+
+    @property
+    def retry_after_ms(self) -> int | None:
+        """When a retry can make sense, where that is known."""
+        return None if self.error is None else self.error.retry_after_ms
 
 
 def new(result: bytes | None, processed_at: int) -> Fate:
     """Done just now, by this request."""
-    return Fate(Outcome.NEW, result, processed_at)
+    return Fate(result, False, processed_at)
 
 
 def replayed(result: bytes | None, processed_at: int) -> Fate:
     """Done before: from its record, or adopted from the service."""
-    return Fate(Outcome.REPLAYED, result, processed_at)
+    return Fate(result, True, processed_at, None, Outcome.REPLAYED)
 
 
 def from_record(record: Done) -> Fate:
-    return replayed(record.result, record.processed_at)
+    return Fate(record.result, True, record.processed_at, None, Outcome.REPLAYED)
 
 
 def failed(
@@ -123,9 +125,12 @@ def failed(
 ) -> Fate:
     """An error. ``retryable`` None: as the table says."""
     may_retry = code in RETRYABLE if retryable is None else retryable
-    return Fate(OUTCOME_OF[code], result, None, code, message, may_retry, retry_after_ms)
+    error = ErrorBody(code, message, may_retry, retry_after_ms)
+    return Fate(result, False, None, error, OUTCOME_OF[code])
 
 
 def echo_of(first: Fate) -> Fate:
     """A repeat of (key, content) inside one batch: the first one's result, or its error."""
-    return replace(first, outcome=Outcome.ECHOED) if first.succeeded else first
+    if not first.succeeded:
+        return first
+    return replace(first, is_idempotent=True, outcome=Outcome.ECHOED)

@@ -211,6 +211,26 @@ def test_a_repeated_name_is_walked_over_exactly(value: bytes) -> None:
     assert [text[m.start : m.end] for m in members(text)] == [value, b"1", b'"other"']
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a":1,"b":[2],"é":"x"}',
+        '{"a":1,"b":[2] ,"c":3}',
+        '{"a":1,"a":22}',
+        '{"a":22,"b":0,"a":1}',
+        '{"\\u0061":1,"b":2}',
+        '{"a":1}\n',
+        "{}",
+    ],
+)
+def test_members_stand_where_they_stand_with_space_and_without(text: str) -> None:
+    data = text.encode()
+    pairs = json.loads(text, object_pairs_hook=list)
+    found = members(data)
+    assert [(m.name, json.loads(data[m.start : m.end])) for m in found] == [tuple(p) for p in pairs]
+    assert all(data[m.at : m.at + 1] == b'"' for m in found)
+
+
 @given(st.data())
 def test_members_are_the_objects_own(data: st.DataObject) -> None:
     values = data.draw(st.lists(json_text(depth=2), max_size=4))

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from rules.jsontext import parse, same_value
 from rules.model import Fields
@@ -208,6 +209,33 @@ def test_an_item_without_a_result_starts_from_the_template(
         assert failure(None, **others) == start + ERROR_FIELDS + "}"
 
 
+@pytest.mark.parametrize(
+    ("is_idempotent", "name"), [(False, "accepted_item"), (True, "duplicate_result")]
+)
+def test_a_success_without_a_result_starts_from_its_template(
+    is_idempotent: bool, name: str
+) -> None:
+    row = Row(None, is_idempotent, TIME)
+    flag = "true" if is_idempotent else "false"
+    fields = f'"isIdempotent":{flag},"processedAt":"{TIME_TEXT}"'
+    assert item(row) == "{" + fields + "}"
+    assert item(row, **{name: b'{"error":1,"a":2}'}) == '{"a":2,' + fields + "}"
+    assert item(row, **{name: b"7"}) == "7"
+    assert item(row, **{name: b"7", "wrap": "id"}) == '{"id":7,' + fields + "}"
+    template: dict[str, Any] = {name: b'{"a":2}'}
+    ruled = rule(None, response(**template))
+    expected = b'{"results":[{"a":2,%b}]}' % fields.encode()
+    assert render(ruled, b'{"results":[]}', [row]) == expected
+
+
+def test_every_row_of_a_list_has_its_own_flag_and_time() -> None:
+    times = [None, TIME, TIME, TIME + 1, None]
+    rows = [Row(b'{"a":1}', flag, time) for flag in (False, True, False) for time in times]
+    for some in (rows, rows[::-1], rows[1:], rows[:1]):
+        each = b",".join(with_fields(rule(), row) for row in some)
+        assert render(rule(), b'{"results":[]}', some) == b'{"results":[' + each + b"]}"
+
+
 NAMES = st.sampled_from(["isIdempotent", "processedAt", "error", "a", "b", "é"])
 
 
@@ -224,7 +252,7 @@ def test_rendered_is_parsed_plus_the_fields(data: st.DataObject) -> None:
     row = Row(result.encode(), data.draw(st.booleans()), TIME)
     shown = json.loads(json.dumps({"isIdempotent": row.is_idempotent, "processedAt": TIME_TEXT}))
     assert same_value(parse(item(row)), own | shown)
-    failed = parse(item(row._replace(error=ERROR)))
+    failed = parse(item(replace(row, error=ERROR)))
     assert same_value(failed, own | {"isIdempotent": False, "error": json.loads(ERROR_TEXT)})
     once = item(row)
     assert item(Row(once.encode(), row.is_idempotent, TIME)) == once

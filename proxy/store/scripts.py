@@ -1,10 +1,8 @@
 """Script calls, shared. Law: a caller gets its own replies or its own exception, whoever else was
 in the call.
 
-Small calls that are made in the same turn of the event loop become one, and so do those that are
-made while such a call is under way: what a call costs a Redis and a client is mostly the call, and
-behind one that hangs they would hang as well. Large ones go alone, so that they do not delay each
-other.
+Small calls that are made in the same turn of the event loop become one: what a call costs a Redis
+and a client is mostly the call. Large ones go alone, so that they do not delay each other.
 
 Where the connection is up a shared call needs no task: it is written at once, and its reply handed
 out as it comes. Whatever is not the usual reply is then looked into by a task.
@@ -36,7 +34,7 @@ class SlotMoves(StoreUnavailable):
     """A command's keys are on both sides of a slot's move. Nothing was done."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Script:
     """``call``: the first words of a call of it, packed."""
 
@@ -67,15 +65,10 @@ class _Call(NamedTuple):
     keys: int
 
 
-_Place = tuple[Script, int]
-"""A script and a bucket: what can share a call."""
-
-
 class ScriptCalls:
     def __init__(self, topology: Topology) -> None:
         self._topology = topology
-        self._pending: dict[_Place, list[_Part]] = {}
-        self._under_way: dict[_Place, int] = {}
+        self._pending: dict[tuple[Script, int], list[_Part]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -94,14 +87,9 @@ class ScriptCalls:
             return self._alone(call)
         loop = asyncio.get_running_loop()
         part = _Part(keys, arguments, loop.create_future())
-        place = (script, bucket)
-        parts = self._pending.get(place)
-        if parts is not None:
-            parts.append(part)
-        else:
-            self._pending[place] = [part]
-            if not self._under_way.get(place):
-                loop.call_soon(self._flush, place)
+        if not self._pending:
+            loop.call_soon(self._flush)
+        self._pending.setdefault((script, bucket), []).append(part)
         return part.replies
 
     async def close(self) -> None:
@@ -113,29 +101,22 @@ class ScriptCalls:
         if tasks:
             await asyncio.wait(tasks)
 
-    def _flush(self, place: _Place) -> None:
-        """What was collected for one place goes out, first come, first packed."""
-        shared: list[_Part] = []
-        size = 0
-        for part in self._pending.pop(place, ()):
-            if part.replies.done():
-                continue  # its caller is gone and nothing was sent
-            if size + len(part.keys) > SHARED_KEYS:
-                self._start(*place, shared)
-                shared, size = [], 0
-            shared.append(part)
-            size += len(part.keys)
-        if shared:
-            self._start(*place, shared)
-
-    def _over(self, call: _Call) -> None:
-        """A shared call has ended: what was collected meanwhile goes out."""
-        place = (call.script, call.bucket)
-        self._under_way[place] -= 1
-        if self._closed:
-            _fail(self._pending.pop(place, ()), StoreUnavailable("the store is closed"))
-        elif place in self._pending and not self._under_way[place]:
-            self._flush(place)
+    def _flush(self) -> None:
+        """What this turn of the loop collected goes out, first come, first packed."""
+        pending, self._pending = self._pending, {}
+        for (script, bucket), parts in pending.items():
+            shared: list[_Part] = []
+            size = 0
+            for part in parts:
+                if part.replies.done():
+                    continue  # its caller is gone and nothing was sent
+                if size + len(part.keys) > SHARED_KEYS:
+                    self._start(script, bucket, shared)
+                    shared, size = [], 0
+                shared.append(part)
+                size += len(part.keys)
+            if shared:
+                self._start(script, bucket, shared)
 
     def _start(self, script: Script, bucket: int, parts: Sequence[_Part]) -> None:
         keys = list(itertools.chain.from_iterable([part.keys for part in parts]))
@@ -145,8 +126,6 @@ class ScriptCalls:
             b"".join([part.arguments.values for part in parts]),
         )
         call = _Call(script, bucket, command_of(script, keys, together), len(keys))
-        place = (script, bucket)
-        self._under_way[place] = self._under_way.get(place, 0) + 1
         sent = self._send(call)
         if sent is None:
             self._look_into(call, parts, None)
@@ -165,17 +144,15 @@ class ScriptCalls:
                 _hand_out(parts, _replies(future.result(), call.keys))
             except StoreUnavailable as problem:
                 _fail(parts, problem)
-            self._over(call)
         elif self._closed:
             _fail(parts, StoreUnavailable("the store is closed"))
-            self._over(call)
         else:
             self._look_into(call, parts, sent)
 
     def _look_into(self, call: _Call, parts: Sequence[_Part], sent: Sent | None) -> None:
         task = asyncio.create_task(self._share(call, parts, sent))
         self._tasks.add(task)
-        task.add_done_callback(partial(self._ended, call, parts))
+        task.add_done_callback(partial(self._ended, parts))
 
     async def _share(self, call: _Call, parts: Sequence[_Part], sent: Sent | None) -> None:
         try:
@@ -183,11 +160,10 @@ class ScriptCalls:
         except StoreUnavailable as problem:
             _fail(parts, problem)
 
-    def _ended(self, call: _Call, parts: Sequence[_Part], task: asyncio.Task[None]) -> None:
+    def _ended(self, parts: Sequence[_Part], task: asyncio.Task[None]) -> None:
         """Cancelled, maybe before it began: nobody may wait for ever."""
         self._tasks.discard(task)
         _fail(parts, StoreUnavailable("the store is closed"))
-        self._over(call)
 
     async def _alone(self, call: _Call) -> list[bytes]:
         return await self._ask(call, self._send(call))

@@ -9,7 +9,7 @@ and everything that ends in a refusal of the request, goes the long way (``DataA
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from aiohttp.http import HttpVersion11, RawRequestMessage
@@ -28,6 +28,7 @@ from proxy.problems import internal
 from proxy.refusal import refusal
 from proxy.settings import Settings
 from rules.match import RuleSet
+from rules.model import Rule
 
 
 class Work(Protocol):
@@ -70,14 +71,12 @@ class Direct:
             return False
         if message.chunked or message.method == "HEAD":
             return False
-        candidates = self._rules().candidates(message.method, message.path.partition("?")[0])
-        if not candidates or candidates[0][0].name not in self._looked_up()[1]:
+        if self._plain(message.method, message.path.partition("?")[0]) is None:
             return False
         return ended or _length(message) <= READ_BUFFER
 
     def begin(self, line: Line, message: RawRequestMessage, body: bytes) -> Turn | None:
         """Begin to answer; None: nothing was done, and the long way is to be taken."""
-        rules = self._rules()
         peer = line.peername
         address = str(peer[0]) if isinstance(peer, tuple) and peer else ""
         target = target_of(message)
@@ -86,8 +85,8 @@ class Direct:
             arrival = arrived(head, self._settings, self._looked_up()[2])
         except Problem:
             return None
-        rule, params = rules.candidates(arrival.method, arrival.raw_path)[0]
-        exchange = enforced_batch(arrival, rule, params, body)
+        found = self._plain(arrival.method, arrival.raw_path)  # the rules may be new since
+        exchange = None if found is None else enforced_batch(arrival, *found, body)
         if exchange is None:
             return None
         if not self._budget.take(len(body)):
@@ -115,6 +114,13 @@ class Direct:
         """A batch of ``size`` bytes is under way no more, as far as its client is concerned."""
         self._budget.give(size)
         self._lifecycle.leave()
+
+    def _plain(self, method: str, raw_path: str) -> tuple[Rule, Mapping[str, str]] | None:
+        """The rule that handles this, with what its path names, where it is a plain one."""
+        candidates = self._rules().candidates(method, raw_path)
+        if not candidates or candidates[0][0].name not in self._looked_up()[1]:
+            return None
+        return candidates[0]
 
     def _looked_up(self) -> tuple[RuleSet | None, frozenset[str], frozenset[str]]:
         """The rules' names that are plain, and their scope headers, once for each set of rules."""

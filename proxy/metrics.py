@@ -139,6 +139,7 @@ FAMILIES: Final = (
 # They are a second series for every counter, which no query of ours reads.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
+_IN_FLIGHT: Final = ("in_flight_items",)
 _Child = Counter | Gauge | Histogram
 _BUCKETS: Final = {family.name: family.buckets for family in FAMILIES}
 
@@ -157,6 +158,7 @@ class Metrics(Observer):
         self._tallies = Tallies(
             self._child,  # type: ignore[arg-type]
             self._child,  # type: ignore[arg-type]
+            self._child,  # type: ignore[arg-type]
             lambda key: _BUCKETS[key[0]],
             at_once=multiproc_dir is not None,
         )
@@ -168,10 +170,9 @@ class Metrics(Observer):
         self._children: dict[tuple[str, ...], _Child] = {}
         self._store_up: bool | None = None
         self._gauge("build_info", __version__, platform.python_version()).set(1)
-        self._in_flight = self._gauge("in_flight_items")
         self._backlog = self._gauge("settle_backlog")
         self._gauge("store_up").set(1)
-        self._in_flight.set(0)
+        self._gauge("in_flight_items").set(0)
         self._items_now = 0
         self._backlog.set(0)
         self._up_to_date = self._gauge("rules_up_to_date")
@@ -255,7 +256,7 @@ class Metrics(Observer):
 
     def in_flight(self, change: int) -> None:
         self._items_now += change
-        self._in_flight.set(self._items_now)
+        self._tallies.set(_IN_FLIGHT, self._items_now)
 
     def shadow(self, rule: str, would: str, items: int = 1) -> None:
         self._counter("shadow_items_total", rule, would).inc(items)

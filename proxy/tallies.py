@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.metrics_core import Metric
 
 Key = tuple[str, ...]
@@ -36,17 +36,20 @@ class Tallies:
     def __init__(
         self,
         counter: Callable[[Key], Counter],
+        gauge: Callable[[Key], Gauge],
         histogram: Callable[[Key], Histogram],
         bounds: Callable[[Key], tuple[float, ...]],
         *,
         at_once: bool,
     ) -> None:
         self._counter = counter
+        self._gauge = gauge
         self._histogram = histogram
         self._bounds = bounds
         self._at_once = at_once
         self._counts: defaultdict[Key, int] = defaultdict(int)
         self._observed: dict[Key, _Observed] = {}
+        self._values: dict[Key, float] = {}
 
     def add(self, key: Key, count: int = 1) -> None:
         """Count ``count`` events."""
@@ -64,8 +67,17 @@ class Tallies:
         if self._at_once:
             self.flush()
 
+    def set(self, key: Key, value: float) -> None:
+        """The value of a gauge from now on."""
+        self._values[key] = value
+        if self._at_once:
+            self.flush()
+
     def flush(self) -> None:
         """Hand everything to the library."""
+        values, self._values = self._values, {}
+        for key, value in values.items():
+            self._gauge(key).set(value)
         counts, self._counts = self._counts, defaultdict(int)
         for key, count in counts.items():
             self._counter(key).inc(count)

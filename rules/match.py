@@ -45,6 +45,10 @@ class _Template:
     def __init__(self, path: str) -> None:
         self.segments: Final = path.split("/")
 
+    @property
+    def has_parameters(self) -> bool:
+        return any(segment.startswith("{") for segment in self.segments)
+
     def match(self, parts: Sequence[str]) -> Params | None:
         if len(parts) != len(self.segments):
             return None
@@ -71,18 +75,32 @@ class RuleSet:
     _table: Mapping[str, Sequence[tuple[Rule, _Template]]] = field(
         init=False, repr=False, compare=False
     )
+    _exact: Mapping[str, Mapping[str, Sequence[tuple[Rule, Params]]]] = field(
+        init=False, repr=False, compare=False
+    )
+    """By method and path, for the methods whose paths all have no parameters."""
 
     def __post_init__(self) -> None:
         table: dict[str, list[tuple[Rule, _Template]]] = {}
         for rule in self.rules:
             table.setdefault(rule.match.method, []).append((rule, _Template(rule.match.path)))
         object.__setattr__(self, "_table", table)
+        exact: dict[str, dict[str, list[tuple[Rule, Params]]]] = {}
+        for method, rules in table.items():
+            if not any(template.has_parameters for _, template in rules):
+                paths = exact.setdefault(method, {})
+                for rule, _ in rules:
+                    paths.setdefault(rule.match.path, []).append((rule, {}))
+        object.__setattr__(self, "_exact", exact)
         text = orjson.dumps([[r.name, r.source] for r in self.rules], option=orjson.OPT_SORT_KEYS)
         object.__setattr__(self, "digest", hashlib.blake2b(text, digest_size=8).hexdigest())
 
-    def candidates(self, method: str, raw_path: str) -> list[tuple[Rule, Params]]:
+    def candidates(self, method: str, raw_path: str) -> Sequence[tuple[Rule, Params]]:
         """The rules of this method and path, in order, with what ``{name}`` stands for. The first
         whose ``where`` holds handles the request; the caller judges that, it has the body."""
+        paths = self._exact.get(method)
+        if paths is not None:
+            return paths.get(raw_path, ())
         of_method = self._table.get(method)
         if not of_method:
             return []

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 
 from aiohttp import web
 from aiohttp.http import RawRequestMessage
-from aiohttp.streams import StreamReader
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler
 
 from proxy.edge.respond import BEHIND
@@ -108,6 +108,7 @@ class Line(RequestHandler):
         short, ended = self._short, payload.is_eof()
         if (
             short is None
+            or payload is EMPTY_PAYLOAD
             or len(self._messages) > 1
             or not isinstance(message, RawRequestMessage)
             or not short.wants(message, ended=ended)

@@ -127,7 +127,7 @@ class KeyReader:
             span = span_of(raw, pointer)
             if span is None:
                 return Problem.MISSING_KEY
-            value = _key_value(raw[slice(*span)])
+            value = _key_value(raw[span[0] : span[1]])
             if value is None:
                 return Problem.INVALID_KEY
             values.append(value)

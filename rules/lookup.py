@@ -103,7 +103,7 @@ def _listed(lookup: Lookup, body: bytes) -> list[tuple[Key | None, bytes]]:
     span = span_of(body, lookup.results or Pointer(""))
     if span is None:
         raise ValueError("it has no list")
-    array = body[slice(*span)]
+    array = body[span[0] : span[1]]
     raws = list(map(bytes, parse_array(array)))
     keys, _ = key_reader(lookup.key).read(raws, array)
     return list(zip(keys, raws, strict=True))
@@ -135,7 +135,7 @@ def _read(result: Pointer, body: bytes) -> tuple[Any, bytes | None]:
         span = span_of(body, result)
     except ValueError:
         return MISSING, None
-    return document, None if span is None else body[slice(*span)]
+    return document, None if span is None else body[span[0] : span[1]]
 
 
 def _holds(conditions: Sequence[Condition], status: int, document: Any) -> bool:

@@ -21,6 +21,7 @@ from rules.model import Mode, Rule, ScopePart
 from rules.pointer import Pointer
 
 Params = dict[str, str]
+_SURROGATE: Final = re.compile(f"[{chr(0xD800)}-{chr(0xDFFF)}]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +176,7 @@ def _decoded(raw: str, plus: bool) -> str:
 
 def _is_text(value: str) -> bool:
     """Not, where header bytes that are no UTF-8 were carried over as lone surrogates."""
-    return value.isascii() or re.search("[\ud800-\udfff]", value) is None
+    return value.isascii() or _SURROGATE.search(value) is None
 
 
 # ---- mode -------------------------------------------------------------------------------------

@@ -88,7 +88,8 @@ class _Painter:
             return b"".join((b"[", b",".join(map(self.paint, rows)), b"]"))
         painted: list[bytes] = []
         add = painted.append
-        flag, time = False, None
+        flag = False
+        time: int | None = None
         ending = self._ending(flag, time)
         for row, result in zip(rows, results, strict=True):
             # Nearly every row of nearly every answer: an object with members and no space around
@@ -342,7 +343,7 @@ def _with_value(data: bytes, tokens: tuple[str, ...], value: bytes) -> bytes:
         data = b"{}"
     span = span_of(data, _pointer(tokens[0]), strict=False)
     if span is not None:
-        inner = _with_value(data[slice(*span)], tokens[1:], value)
+        inner = _with_value(data[span[0] : span[1]], tokens[1:], value)
         return b"".join((data[: span[0]], inner, data[span[1] :]))
     inner = _with_value(b"{}", tokens[1:], value)
     comma = b"," if data[1:-1].strip(SPACE) else b""

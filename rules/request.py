@@ -101,7 +101,7 @@ def _read_exactly(
         validate(body)
         check_depth(body)
         return Unreadable("no_items", f'no array stands at "{request.items.text}"')
-    array = body[slice(*span)]
+    array = body[span[0] : span[1]]
     if len(array) > _COUNT_FIRST and array.count(b",") > _COUNT_FIRST:
         validate(array)
         check_depth(body)
@@ -129,7 +129,7 @@ def _cut(body: bytes, at: Pointer) -> tuple[tuple[int, int], list[bytes]]:
     """Where the items of a body stand that is known to be good, and their bytes."""
     span = span_of(body, at)
     assert span is not None  # noqa: S101 - the items were read from there
-    return span, list(map(bytes, parse_array(body[slice(*span)])))
+    return span, list(map(bytes, parse_array(body[span[0] : span[1]])))
 
 
 def sub_body(rule: Rule, batch: Batch, indexes: Sequence[int]) -> bytes:

@@ -86,7 +86,7 @@ def results(rule: Rule, response: Response, keys: Sequence[Key | None]) -> list[
         span = span_of(response.body, at)
         if span is None:
             return None
-        return _aligned(rule, response.body[slice(*span)], keys)
+        return _aligned(rule, response.body[span[0] : span[1]], keys)
     except ValueError:
         return None
 

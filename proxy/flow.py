@@ -80,8 +80,15 @@ class Underway:
 
     def answer(self) -> None:
         """Answer with what is decided by now."""
-        if not self.over:
-            self._tell(stitch(self.run, self._observer))
+        if self.over:
+            return
+        try:
+            answer = stitch(self.run, self._observer)
+        except Exception as error:
+            log.exception("request %s failed", self.run.exchange.request_id)
+            self._tell(error)
+        else:
+            self._tell(answer)
 
     def refuse(self, problem: Problem) -> None:
         if not self.over:

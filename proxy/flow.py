@@ -102,12 +102,16 @@ class Underway:
     def _tell(self, answer: Answer | BaseException) -> None:
         self.over = True
         self._stop_timer()
-        if self._told is not None:
-            self._told(answer)
+        # Whom it tells mostly holds this very object: a cycle would leave all that the request
+        # was made of to the collector, a tenth of what a batch costs.
+        told, self._told = self._told, None
+        if told is not None:
+            told(answer)
 
     def _stop_timer(self) -> None:
         if self.timer is not None:
             self.timer.cancel()
+            self.timer = None
 
 
 class Flow:

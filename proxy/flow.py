@@ -17,7 +17,7 @@ from typing import Final
 
 from proxy.adopting import Adopting, mismatch
 from proxy.asking import Asking
-from proxy.core.fate import Code, Outcome, echo_of, failed, from_record
+from proxy.core.fate import Code, Outcome, echo_of, failed, from_record, from_records
 from proxy.core.keys import KeyMaker
 from proxy.core.record import (
     TOKEN_BYTES,
@@ -292,21 +292,16 @@ class Flow:
             rnd.token,
         )
         busy: dict[int, int] = {}
-        fates = run.fates
-        for index, reply in zip(indexes, replies, strict=True):
-            # The two that nearly all are come first, by type: matching costs more than the rest.
-            if type(reply) is Done:
-                fates[index] = from_record(reply)
-                if reply.result is None:
-                    rnd.bodyless.append(index)
-            elif type(reply) is Won:
-                rnd.won[index] = reply
-                rnd.suspects += reply.suspect
-            elif isinstance(reply, StoreUnavailable):
-                rnd.unanswered.append(index)
-            else:
-                _not_won(run, index, reply, busy)
+        kinds = set(map(type, replies))
+        if kinds == {Won}:
+            rnd.won.update(zip(indexes, replies, strict=True))  # type: ignore[arg-type]
+        elif kinds == {Done}:
+            _replay(run, rnd, indexes, replies)  # type: ignore[arg-type]
+        else:
+            for index, reply in zip(indexes, replies, strict=True):
+                _sort_out(run, rnd, index, reply, busy)
         if rnd.won:
+            rnd.suspects = sum([won.suspect for won in rnd.won.values()])
             rnd.open.update(rnd.won)
             self._waiting.hold([run.store_keys[i] or b"" for i in rnd.won])
         return busy
@@ -356,6 +351,34 @@ class Flow:
             fate = run.fates[index]
             replay = fate is not None and fate.outcome is Outcome.REPLAYED
             self._observer.wait(run.rule.name, "replayed" if replay else "claimed")
+
+
+def _replay(run: Run, rnd: Round, indexes: Sequence[int], records: Sequence[Done]) -> None:
+    """All of them were done before."""
+    fates = from_records(records)
+    if len(fates) == len(run.fates):
+        run.fates[:] = fates
+    else:
+        for index, fate in zip(indexes, fates, strict=True):
+            run.fates[index] = fate
+    rnd.bodyless += [i for i, fate in zip(indexes, fates, strict=True) if fate.result is None]
+
+
+def _sort_out(
+    run: Run, rnd: Round, index: int, reply: ClaimReply | StoreUnavailable, busy: dict[int, int]
+) -> None:
+    """Note what one item's claim came to, where not all came to the same."""
+    match reply:
+        case Won():
+            rnd.won[index] = reply
+        case Done():
+            run.fates[index] = from_record(reply)
+            if reply.result is None:
+                rnd.bodyless.append(index)
+        case StoreUnavailable():
+            rnd.unanswered.append(index)
+        case _:
+            _not_won(run, index, reply, busy)
 
 
 def _not_won(run: Run, index: int, reply: ClaimReply, busy: dict[int, int]) -> None:

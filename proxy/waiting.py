@@ -24,8 +24,11 @@ class Waiting:
         self._rng = rng or random.Random()  # noqa: S311 jitter is no secret
         self._held: dict[bytes, asyncio.Future[None] | None] = {}
 
-    def hold(self, keys: Iterable[bytes]) -> None:
+    def hold(self, keys: Sequence[bytes]) -> None:
         """These keys are claimed by a request of this process."""
+        if self._held.keys().isdisjoint(keys):
+            self._held.update(dict.fromkeys(keys))
+            return
         for key in keys:
             self._held.setdefault(key, None)
 

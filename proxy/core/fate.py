@@ -6,6 +6,7 @@ retry are the contract's; ``OUTCOME_UNKNOWN`` alone depends on the rule.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Final, cast
 
@@ -113,6 +114,12 @@ def replayed(result: bytes | None, processed_at: int) -> Fate:
 
 def from_record(record: Done) -> Fate:
     return Fate(record.result, True, record.processed_at, None, Outcome.REPLAYED)
+
+
+def from_records(records: Sequence[Done]) -> list[Fate]:
+    """The same for many: the enum's member is looked up once."""
+    outcome = Outcome.REPLAYED
+    return [Fate(r.result, True, r.processed_at, None, outcome) for r in records]
 
 
 def failed(

@@ -17,20 +17,15 @@ from typing import Final
 
 from proxy.adopting import Adopting, mismatch
 from proxy.asking import Asking
-from proxy.core.fate import Code, Outcome, echo_of, failed, from_record, from_records
+from proxy.claiming import note_claims
+from proxy.core.fate import Code, Outcome, echo_of, failed
 from proxy.core.keys import KeyMaker
 from proxy.core.record import (
     TOKEN_BYTES,
-    Busy,
-    ClaimReply,
-    Done,
-    InDoubt,
-    Mismatch,
     Release,
-    Won,
 )
 from proxy.core.upstream import Upstream
-from proxy.errors import Problem, StoreUnavailable
+from proxy.errors import Problem
 from proxy.exchange import Answer, Exchange
 from proxy.forward import Forwarder
 from proxy.leases import Leases, store_unavailable
@@ -39,8 +34,8 @@ from proxy.observe import Observer
 from proxy.preparing import prepare, terms_of
 from proxy.run import Round, Run, in_progress
 from proxy.settling import Backlog, Settler
-from proxy.stitch import report_refusal, stitch
 from proxy.store.base import Store
+from proxy.underway import Told, Underway
 from proxy.waiting import Waiting
 from rules.model import Problem as KeyProblem
 
@@ -55,63 +50,6 @@ _KEY_MESSAGE: Final[dict[KeyProblem, str]] = {
 
 def random_token() -> bytes:
     return os.urandom(TOKEN_BYTES)
-
-
-Told = Callable[[Answer | BaseException], None]
-"""Takes the answer, the Problem in its place, or what went wrong inside."""
-
-
-class Underway:
-    """One request's work, and who is to be told of it: once, at its end or at the deadline."""
-
-    __slots__ = ("_observer", "_told", "over", "run", "timer")
-
-    def __init__(self, run: Run, observer: Observer, told: Told) -> None:
-        self.run = run
-        self.timer: asyncio.TimerHandle | None = None
-        self.over = False
-        self._observer = observer
-        self._told: Told | None = told
-
-    def abandon(self) -> None:
-        """The client is gone. The work goes on, to be counted and logged when it ends."""
-        self._told = None
-        self._stop_timer()
-
-    def answer(self) -> None:
-        """Answer with what is decided by now."""
-        if self.over:
-            return
-        try:
-            answer = stitch(self.run, self._observer)
-        except Exception as error:
-            log.exception("request %s failed", self.run.exchange.request_id)
-            self._tell(error)
-        else:
-            self._tell(answer)
-
-    def refuse(self, problem: Problem) -> None:
-        if not self.over:
-            report_refusal(self.run, self._observer, problem.status)
-            self._tell(problem)
-
-    def fail(self, error: BaseException) -> None:
-        if not self.over:
-            self._tell(error)
-
-    def _tell(self, answer: Answer | BaseException) -> None:
-        self.over = True
-        self._stop_timer()
-        # Whom it tells mostly holds this very object: a cycle would leave all that the request
-        # was made of to the collector, a tenth of what a batch costs.
-        told, self._told = self._told, None
-        if told is not None:
-            told(answer)
-
-    def _stop_timer(self) -> None:
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
 
 
 class Flow:
@@ -291,17 +229,8 @@ class Flow:
             fingerprints,
             rnd.token,
         )
-        busy: dict[int, int] = {}
-        kinds = set(map(type, replies))
-        if kinds == {Won}:
-            rnd.won.update(zip(indexes, replies, strict=True))  # type: ignore[arg-type]
-        elif kinds == {Done}:
-            _replay(run, rnd, indexes, replies)  # type: ignore[arg-type]
-        else:
-            for index, reply in zip(indexes, replies, strict=True):
-                _sort_out(run, rnd, index, reply, busy)
+        busy = note_claims(run, rnd, indexes, replies)
         if rnd.won:
-            rnd.suspects = sum([won.suspect for won in rnd.won.values()])
             rnd.open.update(rnd.won)
             self._waiting.hold([run.store_keys[i] or b"" for i in rnd.won])
         return busy
@@ -351,46 +280,3 @@ class Flow:
             fate = run.fates[index]
             replay = fate is not None and fate.outcome is Outcome.REPLAYED
             self._observer.wait(run.rule.name, "replayed" if replay else "claimed")
-
-
-def _replay(run: Run, rnd: Round, indexes: Sequence[int], records: Sequence[Done]) -> None:
-    """All of them were done before."""
-    fates = from_records(records)
-    if len(fates) == len(run.fates):
-        run.fates[:] = fates
-    else:
-        for index, fate in zip(indexes, fates, strict=True):
-            run.fates[index] = fate
-    rnd.bodyless += [i for i, fate in zip(indexes, fates, strict=True) if fate.result is None]
-
-
-def _sort_out(
-    run: Run, rnd: Round, index: int, reply: ClaimReply | StoreUnavailable, busy: dict[int, int]
-) -> None:
-    """Note what one item's claim came to, where not all came to the same."""
-    match reply:
-        case Won():
-            rnd.won[index] = reply
-        case Done():
-            run.fates[index] = from_record(reply)
-            if reply.result is None:
-                rnd.bodyless.append(index)
-        case StoreUnavailable():
-            rnd.unanswered.append(index)
-        case _:
-            _not_won(run, index, reply, busy)
-
-
-def _not_won(run: Run, index: int, reply: ClaimReply, busy: dict[int, int]) -> None:
-    """Decide an item by why it was not won; one that another holds may come free."""
-    match reply:
-        case Busy(left):
-            busy[index] = left
-        case Mismatch():
-            run.fates[index] = mismatch()
-        case InDoubt(age):
-            run.fates[index] = run.unknown(
-                f"an attempt {age / 1000:.0f} s ago has no known outcome"
-            )
-        case _:
-            raise AssertionError(f"no answer of a claim that was not won: {reply}")

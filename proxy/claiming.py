@@ -1,0 +1,76 @@
+"""What a claim round came to, noted in its run and round. Law: no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from proxy.adopting import mismatch
+from proxy.core.fate import from_record, from_records
+from proxy.core.record import Busy, ClaimReply, Done, InDoubt, Mismatch, Won
+from proxy.errors import StoreUnavailable
+from proxy.run import Round, Run
+
+
+def note_claims(
+    run: Run,
+    rnd: Round,
+    indexes: Sequence[int],
+    replies: Sequence[ClaimReply | StoreUnavailable],
+) -> dict[int, int]:
+    """Decide what was done before, and note what was won and what nobody answered for. The busy
+    items, and for how many more milliseconds each is held."""
+    busy: dict[int, int] = {}
+    kinds = set(map(type, replies))
+    if kinds == {Won}:
+        rnd.won.update(zip(indexes, replies, strict=True))  # type: ignore[arg-type]
+    elif kinds == {Done}:
+        _replay(run, rnd, indexes, replies)  # type: ignore[arg-type]
+    else:
+        for index, reply in zip(indexes, replies, strict=True):
+            _sort_out(run, rnd, index, reply, busy)
+    if rnd.won:
+        rnd.suspects = sum([won.suspect for won in rnd.won.values()])
+    return busy
+
+
+def _replay(run: Run, rnd: Round, indexes: Sequence[int], records: Sequence[Done]) -> None:
+    """All of them were done before."""
+    fates = from_records(records)
+    if len(fates) == len(run.fates):
+        run.fates[:] = fates
+    else:
+        for index, fate in zip(indexes, fates, strict=True):
+            run.fates[index] = fate
+    rnd.bodyless += [i for i, fate in zip(indexes, fates, strict=True) if fate.result is None]
+
+
+def _sort_out(
+    run: Run, rnd: Round, index: int, reply: ClaimReply | StoreUnavailable, busy: dict[int, int]
+) -> None:
+    """Note what one item's claim came to, where not all came to the same."""
+    match reply:
+        case Won():
+            rnd.won[index] = reply
+        case Done():
+            run.fates[index] = from_record(reply)
+            if reply.result is None:
+                rnd.bodyless.append(index)
+        case StoreUnavailable():
+            rnd.unanswered.append(index)
+        case _:
+            _not_won(run, index, reply, busy)
+
+
+def _not_won(run: Run, index: int, reply: ClaimReply, busy: dict[int, int]) -> None:
+    """Decide an item by why it was not won; one that another holds may come free."""
+    match reply:
+        case Busy(left):
+            busy[index] = left
+        case Mismatch():
+            run.fates[index] = mismatch()
+        case InDoubt(age):
+            run.fates[index] = run.unknown(
+                f"an attempt {age / 1000:.0f} s ago has no known outcome"
+            )
+        case _:
+            raise AssertionError(f"no answer of a claim that was not won: {reply}")

@@ -1,0 +1,253 @@
+"""Batches that are answered past the library's request loop: the same answers, and every way out.
+
+``requests_count`` is what the library's loop has handled: 0 where all went the short way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.fakes.upstream_raw import RawUpstream, Received, Wire, ok
+from tests.wire.gateway import Client, Response, gateway, get, post, until
+
+BODY = b'{"orders":[{"id":"a"},{"id":"b"}]}'
+OTHER = b'{"orders":[{"id":"c"},{"id":"a"}]}'
+
+
+async def echo(received: Received, _wire: Wire) -> bytes:
+    """One result an item."""
+    results = b",".join([b'{"ok":1.0}'] * received.body.count(b'"id"'))
+    return ok(b'{"results":[%b]}' % results, "200 OK", "Content-Type: application/json")
+
+
+class Held:
+    """A service that answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.go = asyncio.Event()
+
+    async def __call__(self, received: Received, wire: Wire) -> bytes:
+        self.asked.set()
+        await self.go.wait()
+        return await echo(received, wire)
+
+
+def shown(response: Response) -> tuple[object, ...]:
+    """What must be the same whichever way was taken."""
+    own = {"date", "x-request-id"}
+    lines = [(n, v) for n, v in response.headers if n.lower() not in own]
+    body = response.body
+    for identity in response.values("x-request-id"):
+        body = body.replace(identity.encode(), b"its id")
+    return response.status, lines, body, response.framing
+
+
+REQUESTS = {
+    "new": post(BODY),
+    "a part was done before": post(OTHER),
+    "its own request id": post(BODY, "X-Request-Id: mine"),
+    "two hosts": post(BODY, "Host: b.example"),
+    "no tenant": post(BODY).replace(b"X-Tenant: t\r\n", b""),
+    "not JSON": post(b'{"orders":'),
+    "too many items": post(b'{"orders":[%b]}' % b",".join([b'{"id":1}'] * 11)),
+    "too large": post(b'{"orders":[' + b" " * 65_600 + b"]}"),
+    "empty": post(b""),
+    "no items": post(b'{"orders":[]}'),
+    "an Expect": post(BODY, "Expect: 100-continue"),
+    "another Expect": post(BODY, "Expect: miracles"),
+    "a coding": post(BODY, "Content-Encoding: nonsense"),
+    "an Upgrade": post(BODY, "Connection: upgrade", "Upgrade: websocket"),
+    "HTTP/1.0": post(BODY).replace(b"HTTP/1.1", b"HTTP/1.0"),
+    "Connection: close": post(BODY, "Connection: close"),
+    "an absolute target": post(BODY, path="http://api.example/orders/batch"),
+    "another path": post(BODY, path="/orders"),
+    "a query": post(BODY, path="/orders/batch?x=%41"),
+}
+
+
+@pytest.mark.parametrize("request_", REQUESTS.values(), ids=list(REQUESTS))
+async def test_both_ways_answer_alike(request_: bytes) -> None:
+    answers, forwarded = [], []
+    for short in (True, False):
+        async with RawUpstream(echo) as upstream, gateway(upstream.url, short=short) as proxy:
+            await proxy.ask(post(b'{"orders":[{"id":"a"}]}'))
+            answers.append(shown(await proxy.ask(request_)))
+            own = {"x-request-id", "x-forwarded-for"}
+            forwarded.append(
+                [
+                    (r.line, [h for h in r.headers if h[0].lower() not in own], r.body)
+                    for r in upstream.received
+                ]
+            )
+    assert answers[0] == answers[1]
+    assert forwarded[0] == forwarded[1]
+
+
+async def test_a_plain_batch_does_not_wake_the_loop() -> None:
+    async with RawUpstream(echo) as upstream, gateway(upstream.url) as proxy:
+        async with proxy.connect() as client:
+            for _ in range(3):
+                client.write(post(BODY))
+                assert (await client.response()).status == 200
+            assert proxy.server.requests_count == 0
+            client.write(get("/x"))
+            assert (await client.response()).status == 200
+            assert proxy.server.requests_count == 1
+            client.write(post(BODY))
+            assert (await client.response()).header("idempotent-replayed") == "true"
+        assert proxy.server.requests_count == 1
+        assert proxy.app.buffered == 0
+        assert proxy.lifecycle.in_flight == 0
+
+
+@pytest.mark.parametrize("at", [1, 40, -len(BODY) - 1, -len(BODY), -5, -1])
+async def test_a_batch_in_two_pieces(at: int) -> None:
+    async with RawUpstream(echo) as upstream, gateway(upstream.url) as proxy:
+        async with proxy.connect() as client:
+            client.write(post(BODY)[:at])
+            await until(lambda: len(proxy.server.connections) == 1)
+            await client.writer.drain()
+            await settled()
+            client.write(post(BODY)[at:])
+            assert (await client.response()).header("idempotency-items").startswith("new=2")
+        assert proxy.server.requests_count == 0
+
+
+async def settled() -> None:
+    """The loop has done what there was to do."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def test_requests_that_come_while_one_is_under_way_are_answered_in_order() -> None:
+    held = Held()
+    async with RawUpstream(held) as upstream, gateway(upstream.url) as proxy:
+        async with proxy.connect() as client:
+            client.write(post(BODY))
+            await held.asked.wait()
+            client.write(post(OTHER) + get("/x"))
+            client.write(post(BODY))
+            await settled()
+            assert len(upstream.received) == 1
+            held.go.set()
+            items = [(await client.response()).headers for _ in range(4)]
+        found = [dict(one).get("Idempotency-Items") for one in items]
+        assert found == [
+            "new=2, replayed=0, failed=0",
+            "new=1, replayed=1, failed=0",
+            None,
+            "new=0, replayed=2, failed=0",
+        ]
+
+
+async def test_a_client_that_leaves_is_not_waited_for_and_its_work_is_seen_through() -> None:
+    held = Held()
+    async with RawUpstream(held) as upstream, gateway(upstream.url) as proxy:
+        async with proxy.connect() as client:
+            client.write(post(BODY))
+            await held.asked.wait()
+        await until(lambda: proxy.lifecycle.in_flight == 0)
+        assert proxy.app.buffered == 0
+        held.go.set()
+        again = await proxy.ask(post(BODY))
+        assert again.header("idempotency-items") == "new=0, replayed=2, failed=0"
+        assert len(upstream.received) == 1
+
+
+async def test_a_batch_under_way_outlives_the_keep_alive_time_and_a_drain() -> None:
+    held = Held()
+    flags = {"keepalive_timeout": "100ms"}
+    async with (
+        RawUpstream(held) as upstream,
+        gateway(upstream.url, flags=flags) as proxy,
+        proxy.connect() as client,
+    ):
+        client.write(post(BODY))
+        await held.asked.wait()
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        await until(lambda: loop.time() - begun > 0.3)
+        proxy.lifecycle.stop()
+        proxy.server.close_idle()
+        held.go.set()
+        response = await client.response()
+        assert response.status == 200
+        assert response.header("connection") == "close"
+        assert await client.is_closed()
+
+
+async def test_an_idle_connection_ends_after_the_keep_alive_time() -> None:
+    flags = {"keepalive_timeout": "100ms"}
+    async with RawUpstream(echo) as upstream, gateway(upstream.url, flags=flags) as proxy:
+        async with proxy.connect() as client:
+            client.write(post(BODY))
+            assert (await client.response()).status == 200
+            assert await client.is_closed()
+        assert proxy.server.requests_count == 0
+
+
+async def test_the_answer_of_a_batch_under_way_is_waited_for_by_a_shutdown() -> None:
+    held = Held()
+    async with (
+        RawUpstream(held) as upstream,
+        gateway(upstream.url) as proxy,
+        proxy.connect() as client,
+    ):
+        client.write(post(BODY))
+        await held.asked.wait()
+        ending = asyncio.create_task(proxy.server.shutdown(5.0))
+        await settled()
+        held.go.set()
+        assert (await client.response()).status == 200
+        await ending
+
+
+async def test_a_body_that_stops_coming_is_the_loops_to_wait_for() -> None:
+    flags = {"body_timeout": "100ms"}
+    async with RawUpstream(echo) as upstream, gateway(upstream.url, flags=flags) as proxy:
+        async with proxy.connect() as client:
+            client.write(post(BODY)[:-3])
+            assert (await client.response()).problem == "body-timeout"
+            assert await client.is_closed()
+        assert proxy.server.requests_count == 1
+
+
+async def test_who_does_not_read_the_answer_is_cut_off() -> None:
+    big = b'{"results":[{"x":"%b"}]}' % (b"y" * 4_000_000)
+    flags = {"send_timeout": "200ms", "upstream_max_response": "16MiB"}
+    async with (
+        RawUpstream(ok(big)) as upstream,
+        gateway(upstream.url, flags=flags) as proxy,
+        proxy.connect() as client,
+    ):
+        stop_reading(client)
+        client.write(post(b'{"orders":[{"id":"a"}]}'))
+        await until(lambda: proxy.seen.limits["slow_reader"] == 1)
+        await until(lambda: not proxy.server.connections)
+        assert proxy.lifecycle.in_flight == 0
+
+
+async def test_who_reads_the_answer_late_gets_the_next_one_too() -> None:
+    big = b'{"results":[{"x":"%b"}]}' % (b"y" * 4_000_000)
+    flags = {"upstream_max_response": "16MiB"}
+    async with (
+        RawUpstream(ok(big)) as upstream,
+        gateway(upstream.url, flags=flags) as proxy,
+        proxy.connect() as client,
+    ):
+        stop_reading(client)
+        client.write(post(b'{"orders":[{"id":"a"}]}'))
+        await until(lambda: len(upstream.received) == 1)
+        client.write(post(b'{"orders":[{"id":"b"}]}'))
+        await settled()
+        client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        for _ in range(2):
+            assert len((await client.response()).body) > 4_000_000
+        assert proxy.server.requests_count == 0
+
+
+def stop_reading(client: Client) -> None:
+    client.writer.transport.pause_reading()  # type: ignore[attr-defined]

@@ -20,9 +20,9 @@ def library() -> tuple[CollectorRegistry, Counter, Gauge, Histogram]:
 def tallied(*, at_once: bool) -> tuple[CollectorRegistry, CollectorRegistry]:
     """A registry that was told at once, and one by way of tallies, which is read with it."""
     direct, counter, gauge, histogram = library()
-    registry, *own = library()
+    registry, things, level, took = library()
     tallies = Tallies(
-        lambda _: own[0], lambda _: own[1], lambda _: own[2], lambda _: BOUNDS, at_once=at_once
+        lambda _: things, lambda _: level, lambda _: took, lambda _: BOUNDS, at_once=at_once
     )
     if not at_once:
         registry.register(tallies)

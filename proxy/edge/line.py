@@ -143,8 +143,6 @@ class Line(RequestHandler):
         self._request_in_progress = True
         if self._parser is not None:
             self._parser.message_consumed()
-        if self._reading_paused:
-            self.resume_reading()
 
     def _wake(self) -> None:
         """Leave what has come to the library's loop."""
@@ -177,7 +175,9 @@ class Line(RequestHandler):
             self._keepalive_handle = self._loop.call_at(
                 self._next_keepalive_close_time, self._process_keepalive
             )
-        if self._kept_back:
+        if self._reading_paused and self.transport is not None:
+            self.resume_reading()  # by a large body; what the parser holds back comes first
+        if self._kept_back and self._turn is None:
             data = b"".join(self._kept_back)
             self._kept_back.clear()
             if self.transport is not None:

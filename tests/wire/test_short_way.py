@@ -10,7 +10,7 @@ import asyncio
 import pytest
 
 from tests.fakes.upstream_raw import RawUpstream, Received, Wire, ok
-from tests.wire.gateway import Client, Response, gateway, get, post, until
+from tests.wire.gateway import RULE, Client, Response, gateway, get, post, until
 
 BODY = b'{"orders":[{"id":"a"},{"id":"b"}]}'
 OTHER = b'{"orders":[{"id":"c"},{"id":"a"}]}'
@@ -141,6 +141,23 @@ async def test_requests_that_come_while_one_is_under_way_are_answered_in_order()
             None,
             "new=0, replayed=2, failed=0",
         ]
+
+
+@pytest.mark.parametrize("size", [1_000, 60_000, 100_000, 140_000, 220_000, 400_000])
+async def test_large_batches_one_behind_the_other(size: int) -> None:
+    rules = RULE.replace("64KiB", "1MiB")
+    async with RawUpstream(echo) as upstream, gateway(upstream.url, rules) as proxy:
+        async with proxy.connect() as client:
+            keys = b"abcd"
+            for key in keys:
+                client.write(post(b'{"orders":[{"id":"%c"%b}]}' % (key, b" " * size)))
+            for _ in keys:
+                assert (await client.response()).status == 200
+            client.write(post(BODY))
+            again = await client.response()
+            assert again.header("idempotency-items") == "new=0, replayed=2, failed=0"
+        assert len(upstream.received) == len(keys)
+        assert proxy.app.buffered == 0
 
 
 async def test_a_client_that_leaves_is_not_waited_for_and_its_work_is_seen_through() -> None:

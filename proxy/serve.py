@@ -92,24 +92,28 @@ async def serve(settings: Settings, worker: Worker | None = None) -> int:
     worker = worker or Worker()
     configure(settings.log_level, settings.log_format)
     stop = asyncio.Event()
+    lifecycle = Lifecycle(worker.tell_parent if worker.metrics_folder else None)
+    loop = asyncio.get_running_loop()
+    # Before the listeners open: a worker that starts while another is told to drain must hear of
+    # it, and one that has no handler yet would be ended by the signal.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGUSR1, lifecycle.begin_drain, settings.drain_timeout)
+    loop.add_signal_handler(signal.SIGHUP, lambda: None)  # the rules are about to be read anyway
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGUSR1, signal.SIGHUP))
     async with AsyncExitStack() as stack:
-        process = await start(settings, stack, worker)
-        calm_collector()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
+        process = await start(settings, stack, worker, lifecycle)
         loop.add_signal_handler(signal.SIGHUP, process.reloader.trigger)
-        loop.add_signal_handler(
-            signal.SIGUSR1, lambda: process.lifecycle.begin_drain(settings.drain_timeout)
-        )
+        calm_collector()
         await stop.wait()
         return await drain(process)
 
 
-async def start(settings: Settings, stack: AsyncExitStack, worker: Worker) -> Process:
+async def start(
+    settings: Settings, stack: AsyncExitStack, worker: Worker, lifecycle: Lifecycle
+) -> Process:
     """Build everything and open the listeners; ``stack`` takes it all down again."""
     require_c_parser()
-    lifecycle = Lifecycle(worker.tell_parent if worker.metrics_folder else None)
     observer = Telling(multiproc_dir=worker.metrics_folder, worker=worker.number)
     reloader = load_rules(settings, observer)
     store = make_store(settings, observer)

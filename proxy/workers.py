@@ -70,14 +70,19 @@ class Supervisor:
 
     def _start(self, number: int, folder: str) -> None:
         self._started[number] = time.monotonic()
+        # Blocked until the child can handle them (``serve`` unblocks the last two): what arrives
+        # before would end it, or be handled by the parent's own handlers in the child.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _HANDED_ON)
         pid = os.fork()
         if pid:
             self._workers[pid] = number
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDED_ON)
             return
         code = 1
         try:
             for handed in _HANDED_ON:
                 signal.signal(handed, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))
             _end_with_parent()
             code = self._serve(Worker(number, folder))
         except ConfigError as error:

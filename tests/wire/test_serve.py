@@ -262,6 +262,29 @@ async def test_a_drain_of_one_worker_drains_all(tmp_path: Path) -> None:
         assert answers == [["close"]] * 20
 
 
+def children_of(pid: int) -> list[int]:
+    return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+
+
+async def test_a_signal_while_a_worker_starts_does_not_end_it(tmp_path: Path) -> None:
+    async with (
+        RawUpstream() as upstream,
+        running(upstream.url, tmp_path, WORKERS="2", STORE=no_store()) as proxy,
+    ):
+        process = proxy.process
+        await until(lambda: process.output.count("serving") == 2)
+        parent = process.popen.pid
+        os.kill(children_of(parent)[0], signal.SIGKILL)
+        await until(lambda: "a worker ended" in process.output)
+
+        def serves_again() -> bool:
+            os.kill(parent, signal.SIGUSR1)
+            return process.output.count("serving") == 3
+
+        await until(serves_again)
+        assert process.output.count("a worker ended") == 1
+
+
 async def test_workers_that_cannot_be_configured_end_with_2(tmp_path: Path) -> None:
     rules = tmp_path / "rules.yaml"
     rules.write_text("version: 1\nrules: [{name: x}]\n")

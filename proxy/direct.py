@@ -16,7 +16,7 @@ from aiohttp.http import HttpVersion11, RawRequestMessage
 
 from proxy.batching import enforced_batch, is_plain, scope_headers
 from proxy.edge.body import Budget
-from proxy.edge.line import READ_BUFFER, Line, Turn, target_of
+from proxy.edge.line import READ_BUFFER, ClientLine, Turn, target_of
 from proxy.edge.respond import head_bytes
 from proxy.errors import Problem
 from proxy.exchange import Answer, Exchange
@@ -75,7 +75,7 @@ class Direct:
             return False
         return ended or _length(message) <= READ_BUFFER
 
-    def begin(self, line: Line, message: RawRequestMessage, body: bytes) -> Turn | None:
+    def begin(self, line: ClientLine, message: RawRequestMessage, body: bytes) -> Turn | None:
         """Begin to answer; None: nothing was done, and the long way is to be taken."""
         peer = line.peername
         address = str(peer[0]) if isinstance(peer, tuple) and peer else ""
@@ -137,7 +137,7 @@ class _Turn:
     __slots__ = ("_direct", "_line", "_request_id", "_size", "_work")
 
     def __init__(
-        self, direct: Direct, line: Line, exchange: Exchange, size: int, flow: Beginner
+        self, direct: Direct, line: ClientLine, exchange: Exchange, size: int, flow: Beginner
     ) -> None:
         self._direct = direct
         self._line = line

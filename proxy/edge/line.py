@@ -36,7 +36,7 @@ class ShortWay(Protocol):
     def wants(self, message: RawRequestMessage, *, ended: bool) -> bool:
         """Whether this may be one, by its head; ``ended``: its body has arrived."""
 
-    def begin(self, line: Line, message: RawRequestMessage, body: bytes) -> Turn | None:
+    def begin(self, line: ClientLine, message: RawRequestMessage, body: bytes) -> Turn | None:
         """Begin; ``line.answer`` is called in a later turn of the loop. None: take the long way,
         nothing was done."""
 
@@ -44,7 +44,7 @@ class ShortWay(Protocol):
         """A client did not read its answer in time and is cut off."""
 
 
-class Line(RequestHandler):
+class ClientLine(RequestHandler):
     """``short`` None: there is no short way. ``send_timeout``: seconds for which a client may
     read nothing before it is cut off."""
 
@@ -218,14 +218,14 @@ class Line(RequestHandler):
 class _SlowReader:
     """The client has not read its answer yet: it is waited for, and for so long no request."""
 
-    def __init__(self, line: Line, seconds: float) -> None:
+    def __init__(self, line: ClientLine, seconds: float) -> None:
         self._task = asyncio.get_running_loop().create_task(self._wait(line, seconds))
 
     def abandon(self) -> None:
         self._task.cancel()
 
     @staticmethod
-    async def _wait(line: Line, seconds: float) -> None:
+    async def _wait(line: ClientLine, seconds: float) -> None:
         try:
             async with asyncio.timeout(seconds):
                 await line.drained()

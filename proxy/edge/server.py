@@ -20,7 +20,7 @@ from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 
-from proxy.edge.line import READ_BUFFER, Line, ShortWay, target_of
+from proxy.edge.line import READ_BUFFER, ClientLine, ShortWay, target_of
 from proxy.edge.respond import WireResponse, whole
 from proxy.errors import ConfigError, Problem
 from proxy.observe import Observer
@@ -83,7 +83,7 @@ class EdgeServer(web.Server):
                 connection.close_if_idle()
 
 
-class EdgeProtocol(Line):
+class EdgeProtocol(ClientLine):
     """One client connection."""
 
     __slots__ = ("_edge", "_head_timer")

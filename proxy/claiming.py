@@ -57,13 +57,6 @@ def _sort_out(
                 rnd.bodyless.append(index)
         case StoreUnavailable():
             rnd.unanswered.append(index)
-        case _:
-            _not_won(run, index, reply, busy)
-
-
-def _not_won(run: Run, index: int, reply: ClaimReply, busy: dict[int, int]) -> None:
-    """Decide an item by why it was not won; one that another holds may come free."""
-    match reply:
         case Busy(left):
             busy[index] = left
         case Mismatch():

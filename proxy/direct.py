@@ -1,10 +1,11 @@
 """Batches answered at once: whole in memory, plain to judge, with no task and no request object
 of the library's around the driver's work. Law: whatever is not plain is handed back untouched.
 
-Two of three microseconds of a small batch were the library's machinery for requests whose body
-is still to come. What is taken here is what needs none of it: HTTP/1.1, a body with a length that
-has arrived, no Expect, no coding, a rule without ``where`` and without JWT that enforces. The rest,
-and everything that ends in a refusal of the request, goes the long way (``DataApp``).
+The library's machinery is for requests whose body is still to come: 23 of the 33 microseconds that
+it takes to read and answer a small one. What is taken here is what needs none of it: HTTP/1.1, a
+body with a length that has arrived, no Expect, no coding, a rule without ``where`` and without JWT
+that enforces. The rest, and all that is refused by its head or body, goes the long way
+(``DataApp``).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Counts in plain Python, added to the metrics library's own before anybody reads them.
 
 Law: nothing is lost but what a killed process takes with it. A counter of the library takes a
-lock and some checks for each event, a histogram walks its buckets: together a tenth of what a
+lock and some checks for each event, a histogram walks its buckets: together a twentieth of what a
 small batch costs.
 """
 
@@ -30,8 +30,8 @@ class _Observed:
 
 
 class Tallies:
-    """``counter`` and ``histogram`` give the library's objects. ``at_once``: other processes read
-    them, which cannot ask for what is not there yet, so nothing is kept here."""
+    """``counter``, ``gauge`` and ``histogram`` give the library's objects. ``at_once``: other
+    processes read them, which cannot ask for what is not there yet, so nothing is kept here."""
 
     def __init__(
         self,

@@ -60,7 +60,7 @@ class Underway:
         self.over = True
         self._stop_timer()
         # Whom it tells mostly holds this very object: a cycle would leave all that the request
-        # was made of to the collector, a tenth of what a batch costs.
+        # was made of to the collector, a twentieth of what a batch costs.
         told, self._told = self._told, None
         if told is not None:
             told(answer)

@@ -24,7 +24,8 @@ from proxy.core.plan import make_plan
 from proxy.core.record import Commit
 from rules.load import load_rules
 from rules.model import Batch, Rule, Verdict
-from rules.render import Row, render
+from rules.render import render
+from rules.row import Row
 from rules.request import read_batch
 from rules.response import Response, results, verdict
 

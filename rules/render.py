@@ -14,37 +14,18 @@ from operator import itemgetter
 from typing import Final
 
 import msgspec
-from msgspec import Struct
 
 from rules.jsonshape import SPACE
 from rules.jsontext import escaped_spelling, members, span_of, validate
 from rules.model import Fields, Rule
 from rules.pointer import Pointer
+from rules.row import ErrorBody, Row
 
 _WRITE: Final = msgspec.json.Encoder().encode
 _ADDED_RESULTS: Final = Pointer("/results")
 _Counts = tuple[tuple[str, Pointer], ...]
 _Places = list[tuple[int, int, str | None]] | None
 _CLOSE: Final = ord("}")
-
-
-class ErrorBody(Struct, frozen=True):
-    """What went wrong with one item, as its client meets it."""
-
-    code: str
-    message: str
-    retryable: bool
-    retry_after_ms: int | None = None
-
-
-class Row(Struct, frozen=True):
-    """One item's answer. ``result`` None: there is none, and the template for such an item is
-    started from. ``processed_at`` None: left as the service wrote it."""
-
-    result: bytes | None
-    is_idempotent: bool
-    processed_at: int | None = None
-    error: ErrorBody | None = None
 
 
 def processed_at_text(ms: int) -> str:

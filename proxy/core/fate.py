@@ -13,7 +13,7 @@ from typing import Final, cast
 from msgspec.structs import replace
 
 from proxy.core.record import Done
-from rules.render import ErrorBody, Row
+from rules.row import ErrorBody, Row
 
 
 class Outcome(StrEnum):

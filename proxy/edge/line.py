@@ -22,6 +22,9 @@ READ_BUFFER: Final = 2**16
 _SOON: Final = 1.0
 """Seconds that the short way waits for the rest of a body; the loop has a limit of its own."""
 
+_TURNS: Final = 4
+"""Of the event loop, for which a request waits until the library's loop has fallen asleep."""
+
 
 class Turn(Protocol):
     """One request that is being answered past the library's request loop."""
@@ -48,7 +51,15 @@ class ClientLine(RequestHandler):
     """``short`` None: there is no short way. ``send_timeout``: seconds for which a client may
     read nothing before it is cut off."""
 
-    __slots__ = ("_awaited", "_body_timer", "_kept_back", "_send_timeout", "_short", "_turn")
+    __slots__ = (
+        "_awaited",
+        "_body_timer",
+        "_early",
+        "_kept_back",
+        "_send_timeout",
+        "_short",
+        "_turn",
+    )
 
     def __init__(
         self, server: web.Server, short: ShortWay | None, send_timeout: float, **kwargs: Any
@@ -59,6 +70,7 @@ class ClientLine(RequestHandler):
         self._turn: Turn | None = None
         self._awaited: StreamReader | None = None  # the body that the short way waits for
         self._body_timer: asyncio.TimerHandle | None = None
+        self._early: list[bytes] = []
         self._kept_back: list[bytes] = []
 
     def head_came(self) -> None:
@@ -73,12 +85,36 @@ class ClientLine(RequestHandler):
 
     def is_idle(self) -> bool:
         """Nothing is under way."""
-        return self._waiter is not None and not self._messages and self._turn is None
+        asleep = self._waiter is not None and not self._messages
+        return asleep and self._turn is None and not self._early
 
     def data_received(self, data: bytes) -> None:
         if self._turn is not None:
             self._keep_back(data)
+        elif data and (self._early or self._is_waking()):
+            self._early.append(data)
+            if len(self._early) == 1:
+                self._loop.call_soon(self._no_longer_early, _TURNS)
+        else:
+            self._take(data)
+
+    def _is_waking(self) -> bool:
+        """The loop is neither asleep nor at a request: its first step is to come, or its last one
+        behind an answer. What it finds when it would fall asleep is lost to the short way, and
+        so is, mostly, every request behind it."""
+        return self._waiter is None and not self._messages and not self._request_in_progress
+
+    def _no_longer_early(self, turns: int) -> None:
+        """The loop sleeps, or has been waited for long enough."""
+        if self._is_waking() and turns:
+            self._loop.call_soon(self._no_longer_early, turns - 1)
             return
+        data = b"".join(self._early)
+        self._early.clear()
+        if self.transport is not None:
+            self._take(data)
+
+    def _take(self, data: bytes) -> None:
         waiter, before = self._waiter, self._request_count
         can_take = self._awaited is not None or self.is_between_requests()
         if can_take:

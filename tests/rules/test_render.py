@@ -13,7 +13,8 @@ from msgspec.structs import replace
 from rules.jsontext import parse, same_value
 from rules.model import Fields
 from rules.pointer import Pointer
-from rules.render import ErrorBody, Row, processed_at_text, render, with_fields
+from rules.render import processed_at_text, render, with_fields
+from rules.row import ErrorBody, Row
 from tests.rules.making import batch_text, json_text, object_text, response, rule
 
 TIME = 1_795_428_000_123

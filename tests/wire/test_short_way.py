@@ -103,6 +103,50 @@ async def test_a_plain_batch_does_not_wake_the_loop() -> None:
         assert proxy.lifecycle.in_flight == 0
 
 
+class Eager(asyncio.Transport):
+    """A connection to a client that has sent its requests before the loop has taken a step:
+    the first with the connection itself, each other in the turn in which an answer is written."""
+
+    def __init__(self, protocol: asyncio.Protocol, requests: list[bytes]) -> None:
+        super().__init__()
+        self.answers: list[bytes] = []
+        self._protocol = protocol
+        self._requests = requests
+        protocol.connection_made(self)
+        protocol.data_received(requests.pop(0))
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.answers.append(bytes(data))
+        if self._requests:
+            following = self._requests.pop(0)
+            asyncio.get_running_loop().call_soon(self._protocol.data_received, following)
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def is_closing(self) -> bool:
+        return False
+
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+async def test_a_loop_that_is_about_to_sleep_is_waited_for() -> None:
+    async with RawUpstream(echo) as upstream, gateway(upstream.url) as proxy:
+        protocol = proxy.server()
+        client = Eager(protocol, [post(BODY), get("/x"), post(BODY), post(OTHER)])
+        await until(lambda: len(client.answers) == 4)
+        assert [answer[:15] for answer in client.answers] == [b"HTTP/1.1 200 OK"] * 4
+        assert proxy.server.requests_count == 1
+        protocol.connection_lost(None)
+
+
 @pytest.mark.parametrize("at", [1, 40, -len(BODY) - 1, -len(BODY), -5, -1])
 async def test_a_batch_in_two_pieces(at: int) -> None:
     async with RawUpstream(echo) as upstream, gateway(upstream.url) as proxy:

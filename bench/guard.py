@@ -25,9 +25,9 @@ from proxy.core.record import Commit
 from rules.load import load_rules
 from rules.model import Batch, Rule, Verdict
 from rules.render import render
-from rules.row import Row
 from rules.request import read_batch
 from rules.response import Response, results, verdict
+from rules.row import Row
 
 HERE = Path(__file__).resolve().parent
 RECORDED = HERE / "ratio.json"

@@ -170,11 +170,9 @@ class Batching:
         return await self._claims.verified(inbound.headers)
 
 
-def enforced_batch(
-    arrival: Arrival, rule: Rule, params: Mapping[str, str], body: bytes
-) -> Exchange | None:
-    """The exchange of a request that needs nothing more looked at: its rule has no ``where`` and
-    no JWT, enforces this scope, and can use the body as it is. None: decide by ``Batching``."""
+def enforced(arrival: Arrival, rule: Rule, params: Mapping[str, str]) -> Applies | None:
+    """How ``rule`` applies to a request that needs nothing more looked at: it has no ``where`` and
+    no JWT, and enforces this scope. None: decide by ``Batching``."""
     if arrival.upgrade or not arrival.names.isdisjoint(_LOOKED_AT_CLOSELY):
         return None
     scope = scope_values(rule, arrival.headers, arrival.raw_query, params, None)
@@ -182,16 +180,19 @@ def enforced_batch(
         return None
     if mode_for(rule, scope, _override(rule, arrival)) is not Mode.ENFORCE:
         return None
+    return Applies(rule, Mode.ENFORCE, scope)
+
+
+def plain_batch(rule: Rule, body: bytes) -> Batch | None:
+    """The batch in a body that the rule can use as it is. None: decide by ``Batching``."""
     if len(body) > rule.request.max_bytes:
         return None
     batch = read_batch(rule, body)
-    if not isinstance(batch, Batch) or not len(batch):
-        return None
-    return exchange_of(arrival, Applies(rule, Mode.ENFORCE, scope), batch)
+    return batch if isinstance(batch, Batch) and len(batch) else None
 
 
 def is_plain(rule: Rule) -> bool:
-    """Whether ``enforced_batch`` can be asked about this rule's requests."""
+    """Whether ``enforced`` can be asked about this rule's requests."""
     needs_jwt = any(part.kind == "jwt" for part in rule.scope or ())
     return rule.match.where is None and not needs_jwt and not is_surely_off(rule, None)
 

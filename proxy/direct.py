@@ -15,7 +15,7 @@ from typing import Protocol
 
 from aiohttp.http import HttpVersion11, RawRequestMessage
 
-from proxy.batching import enforced_batch, is_plain, scope_headers
+from proxy.batching import enforced, exchange_of, is_plain, plain_batch, scope_headers
 from proxy.edge.body import Budget
 from proxy.edge.line import READ_BUFFER, ClientLine, Turn, target_of
 from proxy.edge.respond import head_bytes
@@ -27,6 +27,7 @@ from proxy.lifecycle import Lifecycle
 from proxy.observe import Observer
 from proxy.problems import internal
 from proxy.refusal import refusal
+from proxy.remembered import RememberedHead, is_small
 from proxy.settings import Settings
 from rules.match import RuleSet
 from rules.model import Rule
@@ -78,6 +79,24 @@ class Direct:
 
     def begin(self, line: ClientLine, message: RawRequestMessage, body: bytes) -> Turn | None:
         """Begin to answer; None: nothing was done, and the long way is to be taken."""
+        exchange = self._exchange(line, message, body)
+        if exchange is None:
+            return None
+        if not self._budget.take(len(body)):
+            self._budget.give(len(body))
+            return None
+        self._lifecycle.enter()
+        return _Turn(self, line, exchange, len(body), self._flow)
+
+    def _exchange(
+        self, line: ClientLine, message: RawRequestMessage, body: bytes
+    ) -> Exchange | None:
+        """What the driver is to do. None: the long way finds out why not."""
+        rules, known = self._rules(), line.remembered
+        if isinstance(known, RememberedHead) and known.fits(message, rules):
+            batch = plain_batch(known.exchange.rule, body)
+            return None if batch is None else known.with_batch(batch)
+        line.remembered = None
         peer = line.peername
         address = str(peer[0]) if isinstance(peer, tuple) and peer else ""
         target = target_of(message)
@@ -87,14 +106,14 @@ class Direct:
         except Problem:
             return None
         found = self._plain(arrival.method, arrival.raw_path)  # the rules may be new since
-        exchange = None if found is None else enforced_batch(arrival, *found, body)
-        if exchange is None:
+        applied = None if found is None else enforced(arrival, *found)
+        batch = None if applied is None else plain_batch(applied.rule, body)
+        if applied is None or batch is None:
             return None
-        if not self._budget.take(len(body)):
-            self._budget.give(len(body))
-            return None
-        self._lifecycle.enter()
-        return _Turn(self, line, exchange, len(body), self._flow)
+        exchange = exchange_of(arrival, applied, batch)
+        if is_small(message):
+            line.remembered = RememberedHead(message, rules, arrival, exchange)
+        return exchange
 
     def slow_reader(self) -> None:
         self._observer.limit("slow_reader")

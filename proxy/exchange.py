@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from proxy.core.upstream import Headers
 from rules.model import Batch, Rule
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
+class Exchange(Struct, frozen=True):
     """One request that a rule handles.
 
     ``target``: raw path and query. ``headers``: what goes upstream, end-to-end only, with request
@@ -29,8 +28,7 @@ class Exchange:
     trace_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """A whole answer; ``headers`` without framing and Date, which the listener makes."""
 
     status: int

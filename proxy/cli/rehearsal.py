@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
+from msgspec import structs
+
 from proxy.core.keys import KeyMaker
 from proxy.core.plan import Plan, make_plan
 from proxy.core.upstream import Call, Fault, NoReply, Purpose, Reply
@@ -117,7 +119,7 @@ async def answer_to(exchange: Exchange, reply: Reply) -> Answer:
         Observer(),
         now_ms=lambda: time.time_ns() // 1_000_000,
     )
-    answer = await flow.handle(replace(exchange, rule=rule))
+    answer = await flow.handle(structs.replace(exchange, rule=rule))
     await flow.drain(1.0)
     return answer
 

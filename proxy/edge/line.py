@@ -59,6 +59,7 @@ class ClientLine(RequestHandler):
         "_send_timeout",
         "_short",
         "_turn",
+        "remembered",
     )
 
     def __init__(
@@ -68,6 +69,8 @@ class ClientLine(RequestHandler):
         self._short = short
         self._send_timeout = send_timeout
         self._turn: Turn | None = None
+        self.remembered: object = None
+        """What the short way keeps from one request of this connection for the next."""
         self._awaited: StreamReader | None = None  # the body that the short way waits for
         self._body_timer: asyncio.TimerHandle | None = None
         self._early: list[bytes] = []

@@ -152,6 +152,8 @@ class Gateway:
     server: EdgeServer
     origin: OriginClient
     settings: Settings
+    rules: list[RuleSet]
+    """The one in force; a test may put another in its place."""
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[Client]:
@@ -181,7 +183,7 @@ async def gateway(
 ) -> AsyncIterator[Gateway]:
     """The whole data path, on a free port. ``short`` False: every request the long way."""
     settings = defaults(upstream=upstream, **(flags or {}))
-    ruleset = parse_rules([("rules.yaml", rules)]) if isinstance(rules, str) else rules
+    in_force = [parse_rules([("rules.yaml", rules)]) if isinstance(rules, str) else rules]
     seen, lifecycle, store, keys = Seen(), Lifecycle(), MemoryStore(), KeyMaker()
     origin = OriginClient(settings)
     call = HttpUpstream(origin, settings.upstream_max_response)
@@ -190,7 +192,7 @@ async def gateway(
     budget = Budget(settings.max_buffered)
     app = DataApp(
         settings,
-        lambda: ruleset,
+        lambda: in_force[0],
         batching=Batching(Claims(settings), seen),
         flow=driver or flow,
         shadow=watcher or Shadow(store, keys, seen, now_ms=lambda: 1_700_000_000_000),
@@ -202,7 +204,7 @@ async def gateway(
     )
     direct = Direct(
         settings,
-        lambda: ruleset,
+        lambda: in_force[0],
         flow=flow,
         budget=budget,
         lifecycle=lifecycle,
@@ -213,7 +215,7 @@ async def gateway(
     listener = await loop.create_server(server, "127.0.0.1", 0)
     port = listener.sockets[0].getsockname()[1]
     try:
-        yield Gateway(port, seen, lifecycle, app, server, origin, settings)
+        yield Gateway(port, seen, lifecycle, app, server, origin, settings, in_force)
     finally:
         listener.close()
         await server.shutdown(0.1)

@@ -9,6 +9,7 @@ import asyncio
 
 import pytest
 
+from rules.load import parse_rules
 from tests.fakes.upstream_raw import RawUpstream, Received, Wire, ok
 from tests.wire.gateway import RULE, Client, Response, gateway, get, post, until
 
@@ -101,6 +102,75 @@ async def test_a_plain_batch_does_not_wake_the_loop() -> None:
         assert proxy.server.requests_count == 1
         assert proxy.app.buffered == 0
         assert proxy.lifecycle.in_flight == 0
+
+
+@pytest.mark.parametrize("request_", REQUESTS.values(), ids=list(REQUESTS))
+async def test_a_head_that_is_known_changes_nothing(request_: bytes) -> None:
+    """Behind two batches with one head on the same connection, and twice."""
+    answers, forwarded = [], []
+    for short in (True, False):
+        async with RawUpstream(echo) as upstream, gateway(upstream.url, short=short) as proxy:
+            seen = []
+            async with proxy.connect() as client:
+                for each in (post(b'{"orders":[{"id":"a"}]}'), post(OTHER), request_, request_):
+                    client.write(each)
+                    response = await client.response()
+                    seen.append(shown(response))
+                    if response.values("connection") == ["close"]:
+                        break
+            answers.append(seen)
+            own = {"x-request-id", "x-forwarded-for"}
+            forwarded.append(
+                [
+                    (r.line, [h for h in r.headers if h[0].lower() not in own], r.body)
+                    for r in upstream.received
+                ]
+            )
+    assert answers[0] == answers[1]
+    assert forwarded[0] == forwarded[1]
+
+
+@pytest.mark.parametrize(
+    ("lines", "kept"),
+    [((), False), (("X-Request-Id: mine",), True), (("X-Request-Id: not one",), False)],
+    ids=["none", "its own", "a bad one"],
+)
+async def test_each_request_has_its_id(lines: tuple[str, ...], kept: bool) -> None:
+    async with RawUpstream(echo) as upstream, gateway(upstream.url) as proxy:
+        told = []
+        async with proxy.connect() as client:
+            for item in ("a", "b", "c"):
+                client.write(post(b'{"orders":[{"id":"%b"}]}' % item.encode(), *lines))
+                told += (await client.response()).values("x-request-id")
+        sent = [v for r in upstream.received for n, v in r.headers if n.lower() == "x-request-id"]
+        assert proxy.server.requests_count == 0
+    assert told == sent
+    assert told == ["mine"] * 3 if kept else len(set(told)) == 3
+
+
+async def test_another_tenant_on_the_same_connection() -> None:
+    async with RawUpstream(echo) as upstream, gateway(upstream.url) as proxy:
+        async with proxy.connect() as client:
+            said = []
+            for tenant in (b"t", b"u", b"t", b"u"):
+                client.write(post(BODY).replace(b"X-Tenant: t", b"X-Tenant: " + tenant))
+                said.append((await client.response()).values("idempotent-replayed"))
+        assert proxy.server.requests_count == 0
+    assert said == [[], [], ["true"], ["true"]]
+
+
+async def test_new_rules_on_the_same_connection() -> None:
+    async with RawUpstream(echo) as upstream, gateway(upstream.url) as proxy:
+        async with proxy.connect() as client:
+            client.write(post(BODY))
+            assert (await client.response()).values("idempotency-items")
+            switched_off = RULE.replace("mode: enforce", "mode: off")
+            assert switched_off != RULE
+            proxy.rules[0] = parse_rules([("rules.yaml", switched_off)])
+            client.write(post(BODY))
+            assert (await client.response()).values("idempotency-items") == []
+        assert proxy.server.requests_count == 1
+        assert len(upstream.received) == 2
 
 
 class Eager(asyncio.Transport):

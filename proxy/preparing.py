@@ -11,6 +11,7 @@ from typing import NamedTuple
 from proxy.core.keys import KeyMaker
 from proxy.core.plan import Plan, make_plan
 from proxy.core.record import Terms
+from rules.derived import once_a_rule
 from rules.model import Batch, Rule
 
 
@@ -39,6 +40,7 @@ def prepare(rule: Rule, batch: Batch, scope: tuple[str, ...], keys: KeyMaker) ->
     return Prepared(plan, made, batch.fingerprints)
 
 
+@once_a_rule
 def terms_of(rule: Rule) -> Terms:
     """What ``rule`` says of its records."""
     settles = rule.upstream.settles_within

@@ -15,6 +15,7 @@ from typing import Final
 
 import msgspec
 
+from rules.derived import once_a_rule
 from rules.jsonshape import SPACE
 from rules.jsontext import escaped_spelling, members, span_of, validate
 from rules.model import Fields, Rule
@@ -176,13 +177,11 @@ def _error_text(error: ErrorBody) -> bytes:
     return _WRITE(body)
 
 
+@once_a_rule
 def _painter_of(rule: Rule) -> _Painter:
     response = rule.response
     done = (response.accepted_item, response.duplicate_result)
-    return _painter(response.fields, response.failed_item, done, response.wrap)
-
-
-_painter: Final = lru_cache(maxsize=1024)(_Painter)
+    return _Painter(response.fields, response.failed_item, done, response.wrap)
 
 
 def with_fields(rule: Rule, row: Row) -> bytes:
@@ -208,14 +207,13 @@ def render(rule: Rule, base: bytes, rows: Sequence[Row]) -> bytes:
     """
     listed = _painter_of(rule).list(rows)
     response = rule.response
-    counts = tuple(response.counts.items())
     if base is response.envelope:
-        base, places = _frame(base, response.results, counts)
+        base, places = _frame(rule)
     else:
-        places = _places(base, _list_at(response.results), counts)
+        places = _places(base, _list_at(response.results), tuple(response.counts.items()))
     if places is None:
         return _rendered(rule, base, listed, rows)
-    numbers = _counted(rows) if counts else {}
+    numbers = _counted(rows) if response.counts else {}
     parts: list[bytes] = []
     position = 0
     for start, end, name in places:
@@ -230,12 +228,13 @@ def _list_at(results: Pointer | None) -> Pointer:
     return _ADDED_RESULTS if results is None else results
 
 
-@lru_cache(maxsize=1024)
-def _frame(envelope: bytes, results: Pointer | None, counts: _Counts) -> tuple[bytes, _Places]:
-    """A rule's own envelope with the list and every count in it, and where they stand: many
+@once_a_rule
+def _frame(rule: Rule) -> tuple[bytes, _Places]:
+    """The rule's own envelope with the list and every count in it, and where they stand: many
     answers start from it."""
+    results, counts = rule.response.results, tuple(rule.response.counts.items())
     at = _list_at(results)
-    body = _base_for(envelope, results)
+    body = _base_for(rule.response.envelope, results)
     for pointer in (at, *(pointer for _, pointer in counts)):
         body = _with_value(body, pointer.tokens, b"0")
     return body, _places(body, at, counts)

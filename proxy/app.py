@@ -18,6 +18,7 @@ from typing import Final, Protocol
 
 from aiohttp import web
 
+from proxy.arrival import Inbound
 from proxy.batching import Applies, Batching, exchange_of, is_surely_off, scope_headers
 from proxy.core.upstream import Headers
 from proxy.edge.body import Budget, ClientBody
@@ -27,7 +28,7 @@ from proxy.edge.server import EdgeRequest
 from proxy.errors import Problem
 from proxy.exchange import Answer, Exchange
 from proxy.headers import VIA, first, identified
-from proxy.inbound import Inbound, arrive
+from proxy.inbound import arrive
 from proxy.lifecycle import Lifecycle
 from proxy.observe import Observer
 from proxy.passthrough import Copy, Passthrough, Tap

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from proxy.arrival import Arrival, Inbound
 from proxy.edge.coding import TooLarge, Undecodable, decode
 from proxy.errors import Problem
 from proxy.exchange import Exchange
 from proxy.headers import first, values, without
-from proxy.inbound import Arrival, Inbound
 from proxy.jwt import Claims, unverified
 from proxy.observe import Observer
 from proxy.problems import overloaded

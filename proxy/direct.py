@@ -13,16 +13,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from aiohttp.http import HttpVersion11, RawRequestMessage
+from aiohttp.http import HttpVersion11
 
+from proxy.arrival import Head
 from proxy.batching import enforced, exchange_of, is_plain, plain_batch, scope_headers
 from proxy.edge.body import Budget
-from proxy.edge.line import READ_BUFFER, ClientLine, Turn, target_of
+from proxy.edge.line import READ_BUFFER, ClientLine, RequestHead, Turn, target_of
 from proxy.edge.respond import head_bytes
 from proxy.errors import Problem
 from proxy.exchange import Answer, Exchange
 from proxy.headers import VIA, identified
-from proxy.inbound import Head, arrived
+from proxy.inbound import arrived
 from proxy.lifecycle import Lifecycle
 from proxy.observe import Observer
 from proxy.problems import internal
@@ -67,7 +68,7 @@ class Direct:
         self._known: tuple[RuleSet | None, frozenset[str], frozenset[str]]
         self._known = (None, frozenset(), frozenset())
 
-    def wants(self, message: RawRequestMessage, *, ended: bool) -> bool:
+    def wants(self, message: RequestHead, *, ended: bool) -> bool:
         """Whether a request with this head may be one. ``ended``: its body is all there."""
         if message.version != HttpVersion11 or message.should_close or message.upgrade:
             return False
@@ -77,7 +78,7 @@ class Direct:
             return False
         return ended or _length(message) <= READ_BUFFER
 
-    def begin(self, line: ClientLine, message: RawRequestMessage, body: bytes) -> Turn | None:
+    def begin(self, line: ClientLine, message: RequestHead, body: bytes) -> Turn | None:
         """Begin to answer; None: nothing was done, and the long way is to be taken."""
         exchange = self._exchange(line, message, body)
         if exchange is None:
@@ -88,9 +89,7 @@ class Direct:
         self._lifecycle.enter()
         return _Turn(self, line, exchange, len(body), self._flow)
 
-    def _exchange(
-        self, line: ClientLine, message: RawRequestMessage, body: bytes
-    ) -> Exchange | None:
+    def _exchange(self, line: ClientLine, message: RequestHead, body: bytes) -> Exchange | None:
         """What the driver is to do. None: the long way finds out why not."""
         rules, known = self._rules(), line.remembered
         if isinstance(known, RememberedHead) and known.fits(message, rules):
@@ -176,6 +175,6 @@ class _Turn:
         self._line.answer(data, close=close)
 
 
-def _length(message: RawRequestMessage) -> int:
+def _length(message: RequestHead) -> int:
     """Bytes of the body, which the parser has checked to be digits."""
     return int(message.headers.get("Content-Length", "0"))

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterable
-from typing import Final, NamedTuple
+from collections.abc import Collection
+from typing import Final
 
-from msgspec import Struct
-
+from proxy.arrival import Arrival, Head, Inbound
 from proxy.core.upstream import Headers
 from proxy.edge.body import ClientBody
 from proxy.edge.server import EdgeRequest
@@ -36,48 +35,6 @@ from proxy.settings import Settings
 _ABSOLUTE: Final = re.compile(r"https?://([^/?#]*)([^#]*)", re.IGNORECASE)
 _NOT_ONWARD: Final = HOP_BY_HOP | {"expect", "max-forwards"}
 _BAD_IN_TARGET: Final = re.compile(r"[\x00-\x20\x7f#]")
-
-
-class Head(NamedTuple):
-    """A request's head as it came. ``target``: one character for each byte. ``spoken``: the
-    version that the client wrote. ``peer``: its address; empty for a unix socket."""
-
-    method: str
-    target: str
-    spoken: tuple[int, ...]
-    raw_headers: Iterable[tuple[bytes, bytes]]
-    peer: str
-
-
-class Arrival(Struct, frozen=True):
-    """A head that was judged. ``headers`` are as they came; ``onward`` is what goes to the
-    service: end-to-end lines, request id, Via and X-Forwarded-*, with Content-Length where the
-    client gave one. ``names``: those of ``headers`` in lower case."""
-
-    method: str
-    target: str
-    headers: Headers
-    names: frozenset[str]
-    onward: Headers
-    request_id: str
-    trace_id: str
-    trusted: bool
-    upgrade: str
-
-    @property
-    def raw_path(self) -> str:
-        return self.target.partition("?")[0]
-
-    @property
-    def raw_query(self) -> str:
-        return self.target.partition("?")[2]
-
-
-class Inbound(Arrival, frozen=True):
-    """One request with its body, as aiohttp hands it over."""
-
-    request: EdgeRequest
-    body: ClientBody
 
 
 _Judged = tuple[str, str, Headers, frozenset[str], Headers, str, str, bool, str]

@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from proxy.arrival import Inbound
 from proxy.core.upstream import Headers
 from proxy.edge.origin import OriginClient, OriginResponse
 from proxy.edge.respond import WireResponse
 from proxy.edge.wire import OriginError, Upload
 from proxy.errors import Problem
 from proxy.headers import VIA, end_to_end, first
-from proxy.inbound import Inbound
 from proxy.lifecycle import Lifecycle
 from proxy.problems import overloaded
 from proxy.settings import Settings

@@ -12,12 +12,12 @@ import os
 from collections.abc import Sequence
 from typing import Final
 
-from aiohttp.http import RawRequestMessage
 from msgspec.structs import replace
 
+from proxy.arrival import Arrival
+from proxy.edge.line import RequestHead
 from proxy.exchange import Exchange
 from proxy.headers import first
-from proxy.inbound import Arrival
 from rules.match import RuleSet
 from rules.model import Batch
 
@@ -32,7 +32,7 @@ class RememberedHead:
     __slots__ = ("_at", "_exchange", "_lines", "_method", "_path", "_rules")
 
     def __init__(
-        self, message: RawRequestMessage, rules: RuleSet, arrival: Arrival, exchange: Exchange
+        self, message: RequestHead, rules: RuleSet, arrival: Arrival, exchange: Exchange
     ) -> None:
         self._rules = rules
         self._method = message.method
@@ -44,7 +44,7 @@ class RememberedHead:
         given = first(arrival.headers, "x-request-id") == exchange.request_id
         self._at = None if given else exchange.headers.index((_OWN_ID, exchange.request_id))
 
-    def fits(self, message: RawRequestMessage, rules: RuleSet) -> bool:
+    def fits(self, message: RequestHead, rules: RuleSet) -> bool:
         """Whether ``message`` has this very head, under the same rules."""
         return (
             self._rules is rules
@@ -78,13 +78,13 @@ class RememberedHead:
         )
 
 
-def is_small(message: RawRequestMessage) -> bool:
+def is_small(message: RequestHead) -> bool:
     """Whether its head may be remembered."""
     size = sum([len(name) + len(value) for name, value in message.raw_headers])
     return size + len(message.path) <= _LARGE
 
 
-def _lines(message: RawRequestMessage) -> Sequence[tuple[bytes, bytes]]:
+def _lines(message: RequestHead) -> Sequence[tuple[bytes, bytes]]:
     return [line for line in message.raw_headers if line[0] != b"Content-Length"]
 
 

@@ -10,6 +10,7 @@ from typing import Final
 
 from aiohttp.connector import Connection
 
+from proxy.arrival import Inbound
 from proxy.core.upstream import Headers
 from proxy.edge import tunnel
 from proxy.edge.origin import OriginClient, OriginResponse
@@ -17,7 +18,6 @@ from proxy.edge.respond import WireResponse
 from proxy.edge.wire import OriginError
 from proxy.errors import Problem
 from proxy.headers import VIA, end_to_end
-from proxy.inbound import Inbound
 from proxy.passthrough import Passthrough, problem_of
 from proxy.settings import Settings
 

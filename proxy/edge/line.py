@@ -9,10 +9,11 @@ read and answer a small request.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from aiohttp import web
-from aiohttp.http import RawRequestMessage
+from aiohttp.http import HttpVersion, RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler
 
@@ -26,6 +27,28 @@ _TURNS: Final = 4
 """Of the event loop, for which a request waits until the library's loop has fallen asleep."""
 
 
+class RequestHead(Protocol):
+    """A head as the library's parser gives it. The parser in C has a class of its own for it, which
+    is not the tuple that the stubs speak of; compiled code looks at what it is given."""
+
+    @property
+    def method(self) -> str: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def version(self) -> HttpVersion: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+    @property
+    def raw_headers(self) -> Sequence[tuple[bytes, bytes]]: ...
+    @property
+    def should_close(self) -> bool: ...
+    @property
+    def upgrade(self) -> bool: ...
+    @property
+    def chunked(self) -> bool: ...
+
+
 class Turn(Protocol):
     """One request that is being answered past the library's request loop."""
 
@@ -36,10 +59,10 @@ class Turn(Protocol):
 class ShortWay(Protocol):
     """What may answer a request without the library's request loop: ``proxy.direct.Direct``."""
 
-    def wants(self, message: RawRequestMessage, *, ended: bool) -> bool:
+    def wants(self, message: RequestHead, *, ended: bool) -> bool:
         """Whether this may be one, by its head; ``ended``: its body has arrived."""
 
-    def begin(self, line: ClientLine, message: RawRequestMessage, body: bytes) -> Turn | None:
+    def begin(self, line: ClientLine, message: RequestHead, body: bytes) -> Turn | None:
         """Begin; ``line.answer`` is called in a later turn of the loop. None: take the long way,
         nothing was done."""
 
@@ -274,7 +297,7 @@ class _SlowReader:
             line.turn_over()
 
 
-def target_of(message: RawRequestMessage) -> str:
+def target_of(message: RequestHead) -> str:
     """The request target as it was sent, one character for each byte."""
     path = message.path
     return path if path.isascii() else path.encode("utf-8", "surrogateescape").decode("latin-1")

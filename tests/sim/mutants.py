@@ -1,7 +1,7 @@
 """The mutants of ``tests/model``, planted in the real code: each a small wrong substitute.
 
-Most are the transition table with one mistake, in the place of the real one; ``hold and wait`` is
-the driver with one. The names are the model's.
+Most are the transition table with one mistake, in the place of the real one; ``hold and wait``
+stands between the driver and its store. The names are the model's.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from proxy.core.record import (
     Applied,
+    Busy,
     ClaimReply,
     Commit,
     Done,
@@ -31,12 +32,14 @@ from proxy.core.record import (
     Terms,
     Won,
 )
-from proxy.flow import Flow
-from proxy.run import Round, Run
+from proxy.errors import StoreUnavailable
+from proxy.store.base import Store
 from tests.sim.store import Real, Transitions
+from tests.sim.world import Between
 
 Claimed = tuple[Record | None, ClaimReply, int]
 Settled = tuple[Record | None, SettleReply, int]
+PAUSE: Final = 0.05
 _real: Final = Real()
 
 
@@ -176,18 +179,34 @@ class OldDateKept(Base):
         return super().settle(record, step, token, terms, now)
 
 
-class HoldAndWait(Flow):
-    """Waits for what others hold before it forwards what it holds itself."""
+class HoldAndWait:
+    """Between the driver and its store: what was won waits, held, for what others hold."""
 
-    async def _claim(self, run: Run, rnd: Round, indexes: Sequence[int]) -> dict[int, int]:
-        busy = await super()._claim(run, rnd, indexes)
-        attempt = 0
-        end = run.started + run.rule.wait
-        while busy and asyncio.get_running_loop().time() < end:
-            await self._waiting.turn([run.store_keys[i] or b"" for i in busy], attempt, end)
-            busy = await super()._claim(run, rnd, sorted(busy))
-            attempt += 1
-        return busy
+    def __init__(self, store: Store, wait: float) -> None:
+        self._store = store
+        self._wait = wait
+        self.settle, self.read = store.settle, store.read
+        self.probe, self.close = store.probe, store.close
+
+    async def claim(
+        self,
+        keys: Sequence[bytes],
+        fingerprints: Sequence[bytes | None],
+        token: bytes,
+        terms: Terms,
+    ) -> list[ClaimReply | StoreUnavailable]:
+        replies = await self._store.claim(keys, fingerprints, token, terms)
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._wait
+        while any(isinstance(r, Won) for r in replies) and loop.time() < end:
+            busy = [i for i, reply in enumerate(replies) if isinstance(reply, Busy)]
+            if not busy:
+                break
+            await asyncio.sleep(PAUSE)
+            some = [keys[i] for i in busy], [fingerprints[i] for i in busy]
+            for i, reply in zip(busy, await self._store.claim(*some, token, terms), strict=True):
+                replies[i] = reply
+        return replies
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +216,7 @@ class Mutant:
     name: str
     promises: tuple[str, ...]
     table: Transitions | None = None
-    flow_type: type[Flow] = Flow
+    between: Between | None = None
 
 
 _ONE_EFFECT: Final = ("AtMostOneEffect", "AbsentMeansNothing", "OneLiveOwner")
@@ -208,7 +227,7 @@ MUTANTS: Final = (
     Mutant("release on unknown", _ONE_EFFECT, ReleaseOnUnknown()),
     Mutant("release of a suspect to absent", _ONE_EFFECT, ReleaseOfASuspect()),
     Mutant("no owner check", _ONE_EFFECT, NoOwnerCheck()),
-    Mutant("hold and wait", ("NobodyWaitsHolding",), flow_type=HoldAndWait),
+    Mutant("hold and wait", ("NobodyWaitsHolding",), between=HoldAndWait),
     Mutant("commit only by owner", _STAYS, CommitOnlyByOwner()),
     Mutant("takeover without duplicate detection", _ONE_EFFECT, TakeoverWithoutDetection()),
     Mutant("a lookup licenses a second forward", _ONE_EFFECT, LookupLicenses()),

@@ -220,8 +220,8 @@ class SimStore:
         self.watch(key, before, after, token)
 
 
-class ToldStore(GuardedStore):
-    """The product's guard, which tells of every token, and of every call without a whole answer."""
+class ToldStore:
+    """The product's guard; it tells of every token, and of every call without a whole answer."""
 
     def __init__(
         self,
@@ -230,7 +230,7 @@ class ToldStore(GuardedStore):
         claiming: Callable[[bytes], None],
         failed: Callable[[bytes], None],
     ) -> None:
-        super().__init__(store, timeout, Observer())
+        self._guard = GuardedStore(store, timeout, Observer())
         self._claiming = claiming
         self._failed = failed
 
@@ -242,12 +242,21 @@ class ToldStore(GuardedStore):
         terms: Terms,
     ) -> list[ClaimReply | StoreUnavailable]:
         self._claiming(token)
-        return await self._told(token, super().claim(keys, fingerprints, token, terms))
+        return await self._told(token, self._guard.claim(keys, fingerprints, token, terms))
 
     async def settle(
         self, keys: Sequence[bytes], steps: Sequence[Settlement], token: bytes, terms: Terms
     ) -> list[SettleReply | StoreUnavailable]:
-        return await self._told(token, super().settle(keys, steps, token, terms))
+        return await self._told(token, self._guard.settle(keys, steps, token, terms))
+
+    async def read(self, keys: Sequence[bytes]) -> list[Record | StoreUnavailable | None]:
+        return await self._guard.read(keys)
+
+    async def probe(self) -> StoreInfo:
+        return await self._guard.probe()
+
+    async def close(self) -> None:
+        await self._guard.close()
 
     async def _told(self, token: bytes, call: Awaitable[list[T]]) -> list[T]:
         whole = False

@@ -36,7 +36,7 @@ def test_it_falls(mutant: Mutant, caplog: pytest.LogCaptureFixture) -> None:
 
 def broken_promise(seed: int, mutant: Mutant) -> str | None:
     try:
-        run(seed, mutant.table, mutant.flow_type)
+        run(seed, mutant.table, mutant.between)
     except ViolationError as violation:
         return violation.promise
     return None

@@ -11,7 +11,7 @@ import contextvars
 import hashlib
 import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -24,6 +24,7 @@ from proxy.errors import Problem
 from proxy.exchange import Answer, Exchange
 from proxy.flow import Flow
 from proxy.observe import Observer
+from proxy.store.base import Store
 from rules.model import Batch
 from rules.request import read_batch
 from tests.sim.answers import Item, is_definite, read_answer
@@ -34,6 +35,9 @@ from tests.sim.store import Real, SimStore, StoreFaults, ToldStore, Transitions
 from tests.sim.upstream import ATTEMPT, ServiceFaults, SimService
 
 STORE_TIMEOUT: Final = 0.25
+
+Between = Callable[[Store, float], Store]
+"""What stands between the driver and its store, for rules that wait so many seconds."""
 
 
 @dataclass(slots=True)
@@ -62,7 +66,7 @@ class Seen:
 
 class World:
     def __init__(
-        self, scenario: Scenario, table: Transitions | None = None, flow_type: type[Flow] = Flow
+        self, scenario: Scenario, table: Transitions | None = None, between: Between | None = None
     ) -> None:
         self.scenario = scenario
         self.rng = random.Random(f"world {scenario.seed}")
@@ -82,7 +86,7 @@ class World:
         )
         self.oracle = Oracle(scenario, self.store, self.service)
         self.proxies: list[Proxy] = []
-        self._flow_type = flow_type
+        self._between = between
         self._attempts = itertools.count(1)
         self._attempt_of: dict[bytes, int] = {}
         self._serial = itertools.count(1)
@@ -126,8 +130,11 @@ class World:
         number = next(self._serial)
         rng = random.Random(f"proxy {self.scenario.seed} {number}")
         tokens = itertools.count(number << 32)
-        flow = self._flow_type(
-            ToldStore(self.store, STORE_TIMEOUT, self._claiming, self._failed),
+        store: Store = ToldStore(self.store, STORE_TIMEOUT, self._claiming, self._failed)
+        if self._between is not None:
+            store = self._between(store, self.scenario.rule.wait)
+        flow = Flow(
+            store,
             self.service,
             KeyMaker("idem", None),
             Observer(),
@@ -335,11 +342,11 @@ class World:
 def run(
     seed: int,
     table: Transitions | None = None,
-    flow_type: type[Flow] = Flow,
+    between: Between | None = None,
     scenario: Scenario | None = None,
 ) -> Seen:
     """One whole run. Raises ViolationError with the seed and the history."""
-    world = World(scenario or draw(seed), table, flow_type)
+    world = World(scenario or draw(seed), table, between)
     error: Exception | None = None
     try:
         world.loop.run(world.main())

@@ -107,7 +107,7 @@ class Passthrough:
         self, inbound: Inbound, response: OriginResponse, out: WireResponse, tap: Tap | None
     ) -> None:
         try:
-            async for chunk in response.chunks():
+            while chunk := await response.piece():
                 if tap is not None:
                     tap.response.take(chunk)
                 await out.write(chunk)

@@ -121,13 +121,14 @@ def same_value(a: Any, b: Any) -> bool:
     return type(a) is type(b) and bool(a == b)
 
 
-def _same_number(a: Number | float, b: Number | float) -> bool:
+def _same_number(a: Number | int | float, b: Number | int | float) -> bool:
     left, right = _decimal(a), _decimal(b)
     return left == right
 
 
-def _decimal(value: Number | float) -> Decimal | str:
-    """The value; the text itself where its exponent is beyond any arithmetic."""
+def _decimal(value: Number | int | float) -> Decimal | str:
+    """The value; the text itself where its exponent is beyond any arithmetic. ``int`` is named
+    beside ``float``, for compiled code makes a double of what is said to be a float."""
     text = value.text if isinstance(value, Number) else str(value)
     try:
         return Decimal(text)
@@ -239,12 +240,14 @@ def span_of(data: bytes, pointer: Pointer, *, strict: bool = True) -> tuple[int,
     """
     end = len(data.rstrip(SPACE))
     start = len(data) - len(data.lstrip(SPACE))
+    if start >= end:
+        return None
     for token in pointer.tokens:
         inner = _span_in(data[start:end], token, strict)
         if inner is None:
             return None
         start, end = start + inner[0], start + inner[1]
-    return (start, end) if start < end else None
+    return start, end
 
 
 def _span_in(data: bytes, token: str, strict: bool) -> tuple[int, int] | None:

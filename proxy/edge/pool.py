@@ -28,7 +28,7 @@ from proxy.settings import Settings
 _NO_LIMITS: Final = ClientTimeout()
 
 
-class NoFreeConnectionError(TimeoutError):
+class NoFreeConnectionError(Exception):
     """All connections that may be open at once were in use for too long."""
 
 

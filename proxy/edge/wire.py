@@ -5,13 +5,13 @@ byte of the request may have left.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final, Protocol
 
 from aiohttp import ClientError, ServerDisconnectedError
 from aiohttp.client_proto import ResponseHandler
-from aiohttp.http import RawResponseMessage, StreamWriter
+from aiohttp.http import StreamWriter
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import EofStream, StreamReader
 
@@ -27,6 +27,19 @@ _MAX_LINE: Final = 64 * 1024
 _MAX_HEADERS: Final = 256
 
 Informational = Callable[[int, Headers], Awaitable[None]]
+
+
+class ResponseHead(Protocol):
+    """As the library's parser gives it: of a class of its own where that is the one in C."""
+
+    @property
+    def code(self) -> int: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+    @property
+    def raw_headers(self) -> Sequence[tuple[bytes, bytes]]: ...
+    @property
+    def chunked(self) -> bool: ...
 
 
 class OriginError(Exception):
@@ -136,10 +149,13 @@ async def send_upload(
 
 async def read_head(
     line: Line, informational: Informational | None
-) -> tuple[RawResponseMessage, StreamReader]:
+) -> tuple[ResponseHead, StreamReader]:
+    protocol: Any = line.protocol  # the stubs promise a tuple: see ``ResponseHead``
+    message: ResponseHead
+    content: StreamReader
     while True:
         try:
-            message, content = await line.protocol.read()
+            message, content = await protocol.read()
         except HttpProcessingError as error:
             raise OriginError("failed", "the response is not HTTP", sent=True) from error
         except (ServerDisconnectedError, ConnectionError) as error:

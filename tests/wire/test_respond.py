@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.core.upstream import Headers
-from proxy.edge.respond import head_bytes
+from proxy.edge.head import head_bytes
 
 DATED: Headers = (("Date", "Tue, 15 Nov 1994 08:12:31 GMT"),)
 DATE = b"Date: Tue, 15 Nov 1994 08:12:31 GMT\r\n"

@@ -17,8 +17,9 @@ MINUTES ?= 30
 ROUNDS ?= 5
 SECONDS ?= 2
 ONLY ?=
+COMPILED ?= 1
 
-.PHONY: help demo redis test test-all test-rest slow lint lock model sim chaos chaos-short soak bench streaming k8s pod wire browser clean
+.PHONY: help demo redis test test-all test-rest compile test-compiled slow lint lock model sim chaos chaos-short soak bench streaming k8s pod wire browser clean
 
 help: ## what there is
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -47,7 +48,13 @@ test: $(DEV) redis ## units, the stores on a real Redis, 2,000 simulated seeds, 
 
 test-all: test test-rest ## everything
 
-test-rest: slow model wire k8s pod chaos-short ## what test-all has beyond test
+test-rest: test-compiled slow model wire k8s pod chaos-short ## what test-all has beyond test
+
+compile: $(DEV) ## build/compiled: a copy of the sources, its hot path compiled by mypyc
+	@$(BIN)/python .ci/compiled.py
+
+test-compiled: compile redis ## what test runs, on the compiled copy
+	cd build/compiled && PYTHONPATH=. EXPECT_COMPILED=1 ../../$(BIN)/pytest -n 2 -m "not slow"
 
 slow: $(DEV) redis browser
 	@$(NEED) promtool prometheus
@@ -79,12 +86,13 @@ chaos-short: $(DEV) redis ## two minutes of it: every topology, with and without
 soak: $(DEV) redis ## MINUTES=30: one fault in a hundred, and nothing may creep
 	$(BIN)/python -m tests.chaos.soak --minutes $(MINUTES)
 
-bench: $(DEV) redis ## ROUNDS=5 SECONDS=2 ONLY=: side by side, floors and goals
+bench: $(DEV) redis $(if $(filter 1,$(COMPILED)),compile) ## ROUNDS=5 SECONDS=2 ONLY= COMPILED=1: side by side, floors and goals
 	@$(NEED) wrk wrk
 	@$(NEED) nginx nginx
 	@$(NEED) -p libnginx-mod-http-lua
 	@$(NEED) -p lua-cjson
-	$(BIN)/python -m bench --rounds $(ROUNDS) --seconds $(SECONDS) --only "$(ONLY)"
+	$(BIN)/python -m bench --rounds $(ROUNDS) --seconds $(SECONDS) --only "$(ONLY)" \
+		$(if $(filter 1,$(COMPILED)),--ours build/compiled)
 
 streaming: $(DEV) ## 1 GB up and down through a pass-through route
 	$(BIN)/python -m bench.streaming
@@ -115,7 +123,7 @@ pod: $(DEV) ## the image and a real pod, by podman, as root
 lock: $(BIN)/python ## pin again, from pyproject.toml
 	$(BIN)/pip $(PIP) pip-tools
 	$(BIN)/pip-compile -q --strip-extras --no-header --no-emit-index-url --no-emit-find-links --no-emit-options -o requirements.lock pyproject.toml
-	$(BIN)/pip-compile -q --strip-extras --no-header --no-emit-index-url --no-emit-find-links --no-emit-options --pre --extra dev -o requirements-dev.lock pyproject.toml
+	$(BIN)/pip-compile -q --strip-extras --unsafe-package pip --no-header --no-emit-index-url --no-emit-find-links --no-emit-options --pre --extra dev -o requirements-dev.lock pyproject.toml
 
 clean:
 	rm -rf $(VENV) $(K8S) build dist *.egg-info .mypy_cache .ruff_cache .hypothesis artifacts

@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -32,6 +33,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=int, default=2, help="of each measurement (2)")
     names = sorted({name for name, _ in groups()} | {"memory"})
     parser.add_argument("--only", default="", help=f"groups, by comma: {', '.join(names)}")
+    parser.add_argument("--ours", type=Path, default=HERE.parent, help="folder that ours is run in")
     parsed = parser.parse_args()
     parsed.wanted = set(filter(None, parsed.only.split(",")))
     if unknown := parsed.wanted - set(names):
@@ -48,7 +50,7 @@ def main() -> int:
     used: dict[str, float] = {}
     shown: dict[str, str] = {}
     try:
-        with Stack() as stack:
+        with Stack(asked.ours.resolve()) as stack:
             wrk = Wrk(stack)
             shown |= memory.ids(stack)
             if not asked.wanted or "memory" in asked.wanted:
@@ -61,9 +63,17 @@ def main() -> int:
         # What was measured before something failed is worth having.
         path = write(results, used, shown, asked)
         tables(results, used, shown)
-    print(f"\n{asked.rounds} rounds of {asked.seconds:g} s, {time.monotonic() - started:.0f} s"
+    print(f"\nours: {version_of(asked.ours)}")
+    print(f"{asked.rounds} rounds of {asked.seconds:g} s, {time.monotonic() - started:.0f} s"
           f" in all; every sample in {path.relative_to(HERE.parent)}")  # fmt: skip
     return 0
+
+
+def version_of(sources: Path) -> str:
+    """What ours says of itself: its version, and whether it is compiled."""
+    words = [sys.executable, "-m", "proxy", "version"]
+    done = subprocess.run(words, cwd=sources, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
 
 
 def measure(
@@ -119,6 +129,7 @@ def write(
     results: Results, used: Mapping[str, float], shown: Mapping[str, str], asked: argparse.Namespace
 ) -> Path:
     figures: dict[str, Any] = {}
+    said = version_of(asked.ours)
     for figure in FIGURES:
         try:
             value = figure.of(results, used)
@@ -128,6 +139,8 @@ def write(
     document = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {"cores": os.cpu_count(), "python": platform.python_version()},
+        "ours": said,
+        "compiled": "compiled" in said,
         "rounds": asked.rounds,
         "seconds": asked.seconds,
         "figures": figures,

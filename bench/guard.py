@@ -5,7 +5,8 @@ rounds counts, which load on the machine hardly moves. The pure path is what eve
 between the sockets: read, fingerprint, key, plan, judge the response, render. The reference does
 the like with the standard library: parse, write sorted, hash.
 
-``python -m bench.guard`` prints the ratios; ``--record`` writes them to ratio.json.
+``python -m bench.guard`` prints the ratios; ``--record`` writes them to ratio.json. The compiled
+build has its own: run it in build/compiled, and copy that folder's ratio.json to this one.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from bench.load import TAIL
+from proxy.build import is_compiled
 from proxy.core.fate import new
 from proxy.core.keys import KeyMaker
 from proxy.core.plan import make_plan
@@ -99,11 +101,13 @@ def measure(rounds: int = 600) -> dict[str, float]:
 
 
 def python() -> str:
-    return f"{sys.version_info.major}.{sys.version_info.minor}"
+    """Which one, and whether the path is compiled: each is held against its own like."""
+    number = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return f"{number} compiled" if is_compiled() else number
 
 
 def recorded() -> dict[str, float] | None:
-    """For this Python; None where nothing was recorded for it."""
+    """For this Python and build; None where nothing was recorded for it."""
     found: dict[str, dict[str, float]] = json.loads(RECORDED.read_text())
     return found.get(python())
 

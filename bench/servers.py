@@ -37,21 +37,24 @@ def until(holds: Callable[[], bool], what: str, timeout: float = 20.0) -> None:
 
 
 class Server:
-    """One contender: its processes, and where it listens."""
+    """One contender: its processes, and where it listens. ``cwd``: where they are started."""
 
-    def __init__(self, name: str, port: int, words: list[str], folder: Path) -> None:
+    def __init__(
+        self, name: str, port: int, words: list[str], folder: Path, cwd: Path = ROOT
+    ) -> None:
         self.name = name
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
         self.log = folder / f"{name}.log"
         self.env: dict[str, str] = {}
         self.words = words
+        self.cwd = cwd
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Server:
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                self.words, stdout=log, stderr=log, env={**os.environ, **self.env}, cwd=ROOT
+                self.words, stdout=log, stderr=log, env={**os.environ, **self.env}, cwd=self.cwd
             )
         until(self._accepts, f"{self.name} (see {self.log})")
         return self
@@ -100,9 +103,11 @@ class Server:
 
 
 class Stack:
-    """All the servers, each started when it is first asked for."""
+    """All the servers, each started when it is first asked for. ``sources``: the folder that ours
+    is started from, this one or the compiled copy of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, sources: Path = ROOT) -> None:
+        self.sources = sources
         self._folder = tempfile.TemporaryDirectory(prefix="idemproxy-bench-")
         self.folder = Path(self._folder.name)
         self._running: dict[str, Server] = {}
@@ -177,7 +182,7 @@ class Stack:
         port, redis = free_port(), self.get("redis")
         upstream = self.get("direct-slow" if "slow" in name else "direct")
         words = [sys.executable, "-m", "proxy", "serve"]
-        server = Server(name, port, words, self.folder)
+        server = Server(name, port, words, self.folder, self.sources)
         store = f"unix://{self.socket}" if "unix" in name else f"redis://127.0.0.1:{redis.port}/0"
         server.env = {
             "IDEMPROXY_UPSTREAM": upstream.url,

@@ -22,11 +22,11 @@ from typing import Final
 
 from aiohttp import web
 
-from proxy import __version__
 from proxy.admin.app import Admin
 from proxy.admin.records import Desk
 from proxy.app import DataApp
 from proxy.batching import Batching
+from proxy.build import version
 from proxy.core.keys import KeyMaker
 from proxy.direct import Direct
 from proxy.edge.body import Budget
@@ -176,7 +176,7 @@ async def start(
     _LOG.info(
         "serving",
         extra={
-            "version": __version__,
+            "version": version(),
             "listeners": process.addresses,
             "upstream": settings.upstream.path or settings.upstream.authority,
             "rules": {rule.name: str(rule.mode) for rule in reloader.current.rules},

@@ -6,7 +6,7 @@ import argparse
 import platform
 import sys
 
-from proxy import __version__
+from proxy.build import version
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,5 +15,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(_: argparse.Namespace) -> int:
-    sys.stdout.write(f"idemproxy {__version__} (Python {platform.python_version()})\n")
+    sys.stdout.write(f"idemproxy {version()} (Python {platform.python_version()})\n")
     return 0

@@ -1,0 +1,99 @@
+"""The compiled build: `IDEMPROXY_COMPILE=1 pip wheel .` has mypyc make C of the hot path.
+
+Without the variable this is a pure build, which needs neither a compiler nor mypy: the pure Python
+is what is developed and what `pip install` gives. The compiled build has the `.py` files too.
+"""
+
+import os
+
+from setuptools import Extension, setup
+
+# What a request runs through. What is not here stays Python, for one of these reasons:
+# - It runs at start or for operators alone: loading of rules, settings, CLI, admin, demo.
+# - It defines msgspec Structs (proxy.arrival, proxy.core.record and .fate, proxy.exchange,
+#   rules.row): a metaclass makes their classes, which a compiled module does not know again.
+# - Its classes inherit from a library's that look at them closely (proxy.edge.line, .server,
+#   .respond), or it has an asynchronous generator (proxy.edge.body).
+# - Interpreted classes inherit from its own (proxy.observe).
+#
+# What compiled code does otherwise than Python, and the tests of the compiled build look for: it
+# checks annotations when it is called; an `int` given for a `float` becomes a double; a slice of
+# bytes whose end is before its start is an error; `except ... as name` with classes of our own
+# needs a name for each.
+COMPILED = [
+    # reading a request and writing its answer
+    "rules/condition.py",
+    "rules/contents.py",
+    "rules/derived.py",
+    "rules/itemkeys.py",
+    "rules/jsonshape.py",
+    "rules/jsontext.py",
+    "rules/match.py",
+    "rules/model.py",
+    "rules/pointer.py",
+    "rules/render.py",
+    "rules/request.py",
+    "rules/response.py",
+    # the core
+    "proxy/core/answer.py",
+    "proxy/core/codec.py",
+    "proxy/core/delivery.py",
+    "proxy/core/isolation.py",
+    "proxy/core/keys.py",
+    "proxy/core/plan.py",
+    "proxy/core/upstream.py",
+    # the driver
+    "proxy/adopting.py",
+    "proxy/asking.py",
+    "proxy/calls.py",
+    "proxy/claiming.py",
+    "proxy/flow.py",
+    "proxy/forward.py",
+    "proxy/leases.py",
+    "proxy/preparing.py",
+    "proxy/run.py",
+    "proxy/settling.py",
+    "proxy/stitch.py",
+    "proxy/underway.py",
+    "proxy/upstream.py",
+    "proxy/waiting.py",
+    # the two edges
+    "proxy/batching.py",
+    "proxy/direct.py",
+    "proxy/edge/head.py",
+    "proxy/edge/origin.py",
+    "proxy/edge/pool.py",
+    "proxy/edge/wire.py",
+    "proxy/headers.py",
+    "proxy/inbound.py",
+    "proxy/lifecycle.py",
+    "proxy/remembered.py",
+    "proxy/tallies.py",
+    # the store
+    "proxy/store/breaker.py",
+    "proxy/store/guard.py",
+    "proxy/store/limit.py",
+    "proxy/store/link.py",
+    "proxy/store/pipe.py",
+    "proxy/store/redis.py",
+    "proxy/store/scripts.py",
+    "proxy/store/sealed.py",
+    "proxy/store/topology.py",
+    "proxy/store/wire.py",
+]
+
+
+def extensions() -> list[Extension]:
+    from mypyc.build import mypycify
+
+    # One group in one C file: calls between modules are C calls. The library has a name of its
+    # own, or it would be called after a hash of the list.
+    return mypycify(
+        ["--strict", "--explicit-package-bases", *COMPILED],
+        opt_level="3",
+        debug_level="0",
+        group_name="idemproxy",
+    )
+
+
+setup(ext_modules=extensions() if os.environ.get("IDEMPROXY_COMPILE") == "1" else [])

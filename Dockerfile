@@ -1,34 +1,54 @@
 # syntax=docker/dockerfile:1
-# The sidecar and its example service in one image: two stages, pinned wheels only, no compiler.
+# The sidecar and its example service in one image: two stages, pinned wheels only, and no compiler
+# in the second. The hot path is compiled in the first, by mypyc and gcc.
 #
 #   docker build -t idempotency-proxy:0.1.0 .
 #   docker build --secret id=ca,src=company-ca.pem ...     behind a proxy with a private CA
 #   docker build --build-arg BASE_IMAGE=my/python:3.13 ... on a base of your own (Python 3.11+)
+#   docker build --build-arg COMPILE=0 ...                 pure Python, where no compiler can be had:
+#                                                          no apt-get in the base, or no mirror
 #
-# The same inputs give the same files: versions come from requirements.lock, bytecode is checked by
-# hash and not by time, and every file that is added bears SOURCE_DATE_EPOCH.
+# The same inputs give the same files: versions come from the two locks, bytecode is checked by hash
+# and not by time, no set's order gets into the C sources (PYTHONHASHSEED), and every file that is
+# added bears SOURCE_DATE_EPOCH. gcc is the base's: another release of it may give other code.
 ARG BASE_IMAGE=python:3.13-slim
 
 FROM ${BASE_IMAGE} AS build
-ARG SETUPTOOLS=84.2.1
+ARG COMPILE=1
 ARG SOURCE_DATE_EPOCH=0
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_COMPILE=1 PYTHONHASHSEED=0
 WORKDIR /build
 RUN python3 -m venv /tmp/tools \
     && python3 -m venv --without-pip /opt/idemproxy
-COPY requirements.lock ./
+# Not pinned: of its compiler a base's release has one version. Debian's own python3 comes without
+# headers, the official image's with them.
+# hadolint ignore=DL3008
+RUN if [ "${COMPILE}" = 1 ]; then \
+        headers=$(python3 -c "import sysconfig; print(sysconfig.get_path('include'))") \
+        && apt-get update \
+        && apt-get install -y --no-install-recommends gcc libc6-dev \
+        && { [ -e "${headers}/Python.h" ] \
+            || apt-get install -y --no-install-recommends python3-dev; } \
+        && rm -rf /var/lib/apt/lists/*; \
+    fi
+COPY requirements.lock requirements-dev.lock ./
 RUN --mount=type=secret,id=ca,required=false,target=/run/ca.pem \
     if [ -s /run/ca.pem ]; then export PIP_CERT=/run/ca.pem; fi \
-    && /tmp/tools/bin/pip install --only-binary=:all: "setuptools==${SETUPTOOLS}" \
+    && /tmp/tools/bin/pip install --only-binary=:all: -c requirements-dev.lock setuptools mypy \
     && /tmp/tools/bin/pip --python /opt/idemproxy/bin/python install \
         --only-binary=:all: -r requirements.lock
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml setup.py README.md LICENSE ./
 COPY proxy proxy
 COPY rules rules
 COPY examples examples
 # What no process here reads goes: type stubs, C sources, the second backend of zstandard (12 MB),
-# lexers for other languages (9 MB), the C parser that only builds use; what is left is tried.
-RUN /tmp/tools/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /tmp/wheel . \
+# lexers for other languages (9 MB), the C parser that only builds use, and, where there is a
+# compiler's strip, the symbols of all that is compiled (35 MB); what is left is tried.
+# mypy looks at the libraries' types, so that the wheel's maker is shown where they are.
+RUN export IDEMPROXY_COMPILE="${COMPILE}" \
+    && libraries=$(/opt/idemproxy/bin/python -c "import site; print(site.getsitepackages()[0])") \
+    && PYTHONPATH=${libraries} /tmp/tools/bin/pip wheel --no-deps --no-build-isolation \
+        --wheel-dir /tmp/wheel . \
     && /tmp/tools/bin/pip --python /opt/idemproxy/bin/python install --no-deps --no-index \
         /tmp/wheel/*.whl \
     && find /opt/idemproxy -depth \( -name tests -o -name __pycache__ -o -name '*.pyi' \
@@ -37,8 +57,12 @@ RUN /tmp/tools/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /tmp/whe
         -o -path '*/pygments/lexers/*.py' ! -name __init__.py ! -name _mapping.py \
         ! -name python.py ! -name special.py -o -name 'pycparser*' -o -name cffi \) \
         -exec rm -rf {} + \
+    && if [ "${COMPILE}" = 1 ]; then \
+        find /opt/idemproxy -name '*.so' -exec strip --strip-unneeded {} +; \
+    fi \
     && python3 -m compileall -q -j 1 --invalidation-mode unchecked-hash /opt/idemproxy/lib \
     && /opt/idemproxy/bin/python -c "import rich.console, rich.traceback, zstandard, ruamel.yaml; \
+        import proxy.serve, uvloop, brotli, orjson, hiredis, yarl, aiohttp._http_parser; \
         from cryptography.hazmat.primitives.asymmetric import rsa; \
         rsa.generate_private_key(65537, 2048)" \
     && /opt/idemproxy/bin/idemproxy version \

@@ -155,6 +155,8 @@ def image(context: Path) -> None:
     shown("it has no pip", inside("try: import pip\nexcept ImportError: print('none')") == "none")
     names = "import shutil; print([n for n in ('pip', 'pip3', 'gcc', 'cc') if shutil.which(n)])"
     shown("it has no compiler and no pip command", inside(names) == "[]")
+    compiled = inside("from proxy.build import is_compiled; print(is_compiled())")
+    shown("it runs compiled", compiled == "True")
     podman.make_image(context, "--no-cache", "--timestamp", "0")
     shown("built again, it holds the same files, times included", inside(HASH) == first)
 

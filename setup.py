@@ -1,4 +1,5 @@
-"""The compiled build: `IDEMPROXY_COMPILE=1 pip wheel .` has mypyc make C of the hot path.
+"""The compiled build: `IDEMPROXY_COMPILE=1 pip wheel --no-build-isolation .`, beside mypy and the
+libraries, has mypyc make C of the hot path.
 
 Without the variable this is a pure build, which needs neither a compiler nor mypy: the pure Python
 is what is developed and what `pip install` gives. The compiled build has the `.py` files too.

@@ -54,7 +54,7 @@ compile: $(DEV) ## build/compiled: a copy of the sources, its hot path compiled 
 	@$(BIN)/python .ci/compiled.py
 
 test-compiled: compile redis ## what test runs, on the compiled copy
-	cd build/compiled && PYTHONPATH=. EXPECT_COMPILED=1 ../../$(BIN)/pytest -n 2 -m "not slow"
+	cd build/compiled && PYTHONPATH=. EXPECT_COMPILED=1 $(abspath $(BIN))/pytest -n 2 -m "not slow"
 
 slow: $(DEV) redis browser
 	@$(NEED) promtool prometheus

@@ -34,7 +34,7 @@ def main() -> int:
         old.unlink()
     print("compiling: two minutes or so", flush=True)
     done = subprocess.run(
-        [sys.executable, "setup.py", "build_ext", "--inplace"],
+        [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"],
         cwd=COPY,
         env=os.environ | {"IDEMPROXY_COMPILE": "1", "PYTHONHASHSEED": "0"},
         check=False,

@@ -151,7 +151,7 @@ def image(context: Path) -> None:
     podman.make_image(context, "--no-cache", "--timestamp", "0")
     first = inside(HASH)
     above = (podman.size_of(podman.IMAGE) - podman.size_of(podman.BASE)) / 1e6
-    shown("the image is less than 80 MB above its base", above < 80, f"{above:.1f} MB")
+    shown("the image is less than 60 MB above its base", above < 60, f"{above:.1f} MB")
     shown("it has no pip", inside("try: import pip\nexcept ImportError: print('none')") == "none")
     names = "import shutil; print([n for n in ('pip', 'pip3', 'gcc', 'cc') if shutil.which(n)])"
     shown("it has no compiler and no pip command", inside(names) == "[]")

@@ -19,7 +19,8 @@ from proxy.arrival import Head
 from proxy.batching import enforced, exchange_of, is_plain, plain_batch, scope_headers
 from proxy.edge.body import Budget
 from proxy.edge.head import head_bytes
-from proxy.edge.line import READ_BUFFER, ClientLine, RequestHead, Turn, target_of
+from proxy.edge.line import READ_BUFFER, ClientLine, Turn, target_of
+from proxy.edge.parsed import RequestHead
 from proxy.errors import Problem
 from proxy.exchange import Answer, Exchange
 from proxy.headers import VIA, identified

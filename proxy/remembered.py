@@ -15,7 +15,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from proxy.arrival import Arrival
-from proxy.edge.line import RequestHead
+from proxy.edge.parsed import RequestHead
 from proxy.exchange import Exchange
 from proxy.headers import first
 from rules.match import RuleSet

@@ -9,14 +9,14 @@ read and answer a small request.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from aiohttp import web
-from aiohttp.http import HttpVersion, RawRequestMessage
+from aiohttp.http import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler
 
+from proxy.edge.parsed import RequestHead
 from proxy.edge.respond import BEHIND
 
 READ_BUFFER: Final = 2**16
@@ -25,28 +25,6 @@ _SOON: Final = 1.0
 
 _TURNS: Final = 4
 """Of the event loop, for which a request waits until the library's loop has fallen asleep."""
-
-
-class RequestHead(Protocol):
-    """A head as the library's parser gives it. The parser in C has a class of its own for it, which
-    is not the tuple that the stubs speak of; compiled code looks at what it is given."""
-
-    @property
-    def method(self) -> str: ...
-    @property
-    def path(self) -> str: ...
-    @property
-    def version(self) -> HttpVersion: ...
-    @property
-    def headers(self) -> Mapping[str, str]: ...
-    @property
-    def raw_headers(self) -> Sequence[tuple[bytes, bytes]]: ...
-    @property
-    def should_close(self) -> bool: ...
-    @property
-    def upgrade(self) -> bool: ...
-    @property
-    def chunked(self) -> bool: ...
 
 
 class Turn(Protocol):

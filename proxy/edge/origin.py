@@ -21,13 +21,13 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import StreamReader
 
 from proxy.core.upstream import Headers
+from proxy.edge.parsed import ResponseHead
 from proxy.edge.pool import Line, NoFreeConnectionError, Pool
 from proxy.edge.wire import (
     PIECE,
     Clock,
     Informational,
     OriginError,
-    ResponseHead,
     Upload,
     broken_body,
     check_no_reset,

@@ -5,9 +5,9 @@ byte of the request may have left.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from aiohttp import ClientError, ServerDisconnectedError
 from aiohttp.client_proto import ResponseHandler
@@ -16,6 +16,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import EofStream, StreamReader
 
 from proxy.core.upstream import Headers
+from proxy.edge.parsed import ResponseHead
 from proxy.edge.pool import Line
 from proxy.headers import from_raw
 
@@ -27,19 +28,6 @@ _MAX_LINE: Final = 64 * 1024
 _MAX_HEADERS: Final = 256
 
 Informational = Callable[[int, Headers], Awaitable[None]]
-
-
-class ResponseHead(Protocol):
-    """As the library's parser gives it: of a class of its own where that is the one in C."""
-
-    @property
-    def code(self) -> int: ...
-    @property
-    def headers(self) -> Mapping[str, str]: ...
-    @property
-    def raw_headers(self) -> Sequence[tuple[bytes, bytes]]: ...
-    @property
-    def chunked(self) -> bool: ...
 
 
 class OriginError(Exception):

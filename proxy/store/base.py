@@ -12,10 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from proxy.core.record import ClaimReply, Record, Settlement, SettleReply, Terms
 from proxy.errors import StoreUnavailable
+from proxy.store.receive import Receiver
+
+Claims = list[ClaimReply | StoreUnavailable]
+Settles = list[SettleReply | StoreUnavailable]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,31 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Close every connection. Idempotent."""
+
+
+@runtime_checkable
+class PromptStore(Protocol):
+    """A store that can also be asked without a task: the same calls, whose replies ``to`` is told
+    of in a later turn of the loop. False: not now, and nothing was done; the call that is awaited
+    has more ways."""
+
+    def ask_claim(
+        self,
+        keys: Sequence[bytes],
+        fingerprints: Sequence[bytes | None],
+        token: bytes,
+        terms: Terms,
+        to: Receiver[Claims],
+    ) -> bool: ...
+
+    def ask_settle(
+        self,
+        keys: Sequence[bytes],
+        steps: Sequence[Settlement],
+        token: bytes,
+        terms: Terms,
+        to: Receiver[Settles],
+    ) -> bool: ...
 
 
 class ScannableStore(Store, Protocol):

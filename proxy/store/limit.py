@@ -9,19 +9,29 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 _T = TypeVar("_T")
 
 
+class Limited(Protocol):
+    """One call."""
+
+    def expire(self) -> None:
+        """It has taken too long."""
+
+
 @dataclass(eq=False, slots=True)
-class _Call:
+class _Awaited:
     """``cancelling``: how many had asked for its task's cancellation when it began."""
 
     task: asyncio.Task[object]
-    due: float
     cancelling: int
     expired: bool = False
+
+    def expire(self) -> None:
+        self.expired = True
+        self.task.cancel()
 
 
 class Limit:
@@ -29,19 +39,16 @@ class Limit:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._calls: dict[_Call, None] = {}  # oldest first
+        self._calls: dict[Limited, float] = {}  # when each is due, oldest first
         self._timer: asyncio.TimerHandle | None = None
 
     async def within(self, awaited: Awaitable[_T]) -> _T:
         """Raises TimeoutError. A cancellation that others asked for meanwhile stays one."""
-        loop = asyncio.get_running_loop()
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a limited call is made by a task")
-        call = _Call(task, loop.time() + self._seconds, task.cancelling())
-        self._calls[call] = None
-        if self._timer is None:
-            self._timer = loop.call_at(call.due, self._expire, loop)
+        call = _Awaited(task, task.cancelling())
+        self.begin(call)
         try:
             return await awaited
         except asyncio.CancelledError:
@@ -49,18 +56,27 @@ class Limit:
                 raise TimeoutError from None
             raise
         finally:
-            self._calls.pop(call, None)
+            self.end(call)
             if call.expired:
                 task.uncancel()
 
+    def begin(self, call: Limited) -> None:
+        """``call.expire`` is called in so many seconds, unless it ends before."""
+        loop = asyncio.get_running_loop()
+        self._calls[call] = due = loop.time() + self._seconds
+        if self._timer is None:
+            self._timer = loop.call_at(due, self._expire, loop)
+
+    def end(self, call: Limited) -> None:
+        self._calls.pop(call, None)
+
     def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Cancel what is due, and come back for the oldest of the rest."""
+        """End what is due, and come back for the oldest of the rest."""
         self._timer = None
         now = loop.time()
-        for call in tuple(self._calls):
-            if call.due > now:
-                self._timer = loop.call_at(call.due, self._expire, loop)
+        for call, due in tuple(self._calls.items()):
+            if due > now:
+                self._timer = loop.call_at(due, self._expire, loop)
                 return
-            call.expired = True
             del self._calls[call]
-            call.task.cancel()
+            call.expire()

@@ -14,12 +14,13 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
 from proxy.core import codec
-from proxy.core.record import ClaimReply, Record, Settlement, SettleReply, Terms
+from proxy.core.record import Record, Settlement, Terms
 from proxy.errors import StoreUnavailable
 from proxy.store import wire
-from proxy.store.base import StoreInfo
+from proxy.store.base import Claims, Settles, StoreInfo
 from proxy.store.pipe import pack
 from proxy.store.probe import probe
+from proxy.store.receive import Mapped, Receiver
 from proxy.store.scripts import Script, ScriptCalls, SlotMoves, checked
 from proxy.store.topology import Topology
 
@@ -54,15 +55,46 @@ class RedisStore:
         fingerprints: Sequence[bytes | None],
         token: bytes,
         terms: Terms,
-    ) -> list[ClaimReply | StoreUnavailable]:
+    ) -> Claims:
         asked = self._run(self._claim, wire.pack_claims, keys, fingerprints, token, terms)
         return wire.read_claims(await asked)
 
+    def ask_claim(
+        self,
+        keys: Sequence[bytes],
+        fingerprints: Sequence[bytes | None],
+        token: bytes,
+        terms: Terms,
+        to: Receiver[Claims],
+    ) -> bool:
+        if not self._is_one_call(keys):
+            return False
+        arguments = wire.pack_claims(fingerprints, token, terms)
+        self._scripts.ask(self._claim, keys, arguments, Mapped(to, wire.read_claims))
+        return True
+
     async def settle(
         self, keys: Sequence[bytes], steps: Sequence[Settlement], token: bytes, terms: Terms
-    ) -> list[SettleReply | StoreUnavailable]:
+    ) -> Settles:
         asked = self._run(self._settle, wire.pack_settles, keys, steps, token, terms)
         return wire.read_settles(await asked)
+
+    def ask_settle(
+        self,
+        keys: Sequence[bytes],
+        steps: Sequence[Settlement],
+        token: bytes,
+        terms: Terms,
+        to: Receiver[Settles],
+    ) -> bool:
+        if not self._is_one_call(keys):
+            return False
+        arguments = wire.pack_settles(steps, token, terms)
+        self._scripts.ask(self._settle, keys, arguments, Mapped(to, wire.read_settles))
+        return True
+
+    def _is_one_call(self, keys: Sequence[bytes]) -> bool:
+        return self._topology.only is not None and 0 < len(keys) <= MAX_KEYS
 
     async def read(self, keys: Sequence[bytes]) -> list[Record | StoreUnavailable | None]:
         async def one(bucket: int, indexes: Sequence[int], alone: bool) -> list[bytes | None]:  # noqa: ARG001
@@ -104,7 +136,7 @@ class RedisStore:
         token: bytes,
         terms: Terms,
     ) -> Awaitable[wire.Replies]:
-        if self._topology.only is not None and 0 < len(keys) <= MAX_KEYS:  # mostly: one call
+        if self._is_one_call(keys):
             return self._scripts.run(script, 0, keys, packing(items, token, terms))
 
         def one(bucket: int, indexes: Sequence[int], alone: bool) -> Awaitable[list[bytes]]:

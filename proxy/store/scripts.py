@@ -23,6 +23,7 @@ import hiredis
 from proxy.errors import StoreUnavailable
 from proxy.store.link import Sent
 from proxy.store.pipe import pack, words
+from proxy.store.receive import Receiver
 from proxy.store.topology import Topology
 from proxy.store.wire import Arguments
 
@@ -53,7 +54,7 @@ class _Part(NamedTuple):
 
     keys: Sequence[bytes]
     arguments: Arguments
-    replies: asyncio.Future[list[bytes]]
+    replies: Receiver[list[bytes]]
 
 
 class _Call(NamedTuple):
@@ -85,12 +86,28 @@ class ScriptCalls:
         if alone or len(keys) > SHARED_KEYS // 2:
             call = _Call(script, bucket, command_of(script, keys, arguments), len(keys))
             return self._alone(call)
-        loop = asyncio.get_running_loop()
-        part = _Part(keys, arguments, loop.create_future())
+        replies: asyncio.Future[list[bytes]] = asyncio.get_running_loop().create_future()
+        self._share_soon(script, bucket, _Part(keys, arguments, replies))
+        return replies
+
+    def ask(
+        self,
+        script: Script,
+        keys: Sequence[bytes],
+        arguments: Arguments,
+        to: Receiver[list[bytes]],
+    ) -> None:
+        """The same on a store of one node, whose bucket does not matter; ``to`` is told."""
+        part = _Part(keys, arguments, to)
+        if len(keys) > SHARED_KEYS // 2:
+            self._start(script, 0, (part,))
+        else:
+            self._share_soon(script, 0, part)
+
+    def _share_soon(self, script: Script, bucket: int, part: _Part) -> None:
         if not self._pending:
-            loop.call_soon(self._flush)
+            asyncio.get_running_loop().call_soon(self._flush)
         self._pending.setdefault((script, bucket), []).append(part)
-        return part.replies
 
     async def close(self) -> None:
         """What is on its way by then ends with its connection."""
@@ -119,12 +136,7 @@ class ScriptCalls:
                 self._start(script, bucket, shared)
 
     def _start(self, script: Script, bucket: int, parts: Sequence[_Part]) -> None:
-        keys = list(itertools.chain.from_iterable([part.keys for part in parts]))
-        together = Arguments(
-            b"".join([part.arguments.fields for part in parts]),
-            sum([part.arguments.more for part in parts]),
-            b"".join([part.arguments.values for part in parts]),
-        )
+        keys, together = _together(parts) if len(parts) > 1 else parts[0][:2]
         call = _Call(script, bucket, command_of(script, keys, together), len(keys))
         sent = self._send(call)
         if sent is None:
@@ -179,6 +191,14 @@ class ScriptCalls:
             # A flush, a restart or a promoted replica: the script goes first, the call behind it.
             reply = await self._topology.call(call.bucket, call.command, load=call.script.load)
         return _replies(reply, call.keys)
+
+
+def _together(parts: Sequence[_Part]) -> tuple[Sequence[bytes], Arguments]:
+    return list(itertools.chain.from_iterable([part.keys for part in parts])), Arguments(
+        b"".join([part.arguments.fields for part in parts]),
+        sum([part.arguments.more for part in parts]),
+        b"".join([part.arguments.values for part in parts]),
+    )
 
 
 def command_of(script: Script, keys: Sequence[bytes], arguments: Arguments) -> bytes:

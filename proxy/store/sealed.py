@@ -17,24 +17,17 @@ import dataclasses
 import logging
 import os
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from msgspec.structs import replace
 
-from proxy.core.record import (
-    ClaimReply,
-    Commit,
-    Done,
-    Record,
-    Settlement,
-    SettleReply,
-    Stands,
-    Terms,
-)
+from proxy.core.record import Commit, Done, Record, Settlement, Stands, Terms
 from proxy.errors import ConfigError, StoreUnavailable
-from proxy.store.base import ScannableStore, StoreInfo
+from proxy.store.base import Claims, PromptStore, ScannableStore, Settles, StoreInfo
+from proxy.store.receive import Mapped, Receiver
 
 _NONCE: Final = 12
 _log: Final = logging.getLogger(__name__)
@@ -108,6 +101,7 @@ class SealedStore:
 
     def __init__(self, store: ScannableStore, sealer: Sealer) -> None:
         self._store = store
+        self._prompt = store if isinstance(store, PromptStore) else None
         self._sealer = sealer
 
     async def claim(
@@ -116,23 +110,40 @@ class SealedStore:
         fingerprints: Sequence[bytes | None],
         token: bytes,
         terms: Terms,
-    ) -> list[ClaimReply | StoreUnavailable]:
-        replies = await self._store.claim(keys, fingerprints, token, terms)
-        for at, reply in enumerate(replies):
-            if type(reply) is Done and reply.sealed:
-                replies[at] = self._opened(keys[at], reply)
-        return replies
+    ) -> Claims:
+        return self._open_claims(keys, await self._store.claim(keys, fingerprints, token, terms))
+
+    def ask_claim(
+        self,
+        keys: Sequence[bytes],
+        fingerprints: Sequence[bytes | None],
+        token: bytes,
+        terms: Terms,
+        to: Receiver[Claims],
+    ) -> bool:
+        if self._prompt is None:
+            return False
+        opened = Mapped(to, partial(self._open_claims, keys))
+        return self._prompt.ask_claim(keys, fingerprints, token, terms, opened)
 
     async def settle(
         self, keys: Sequence[bytes], steps: Sequence[Settlement], token: bytes, terms: Terms
-    ) -> list[SettleReply | StoreUnavailable]:
-        if self._sealer:
-            steps = [self._sealed(key, step) for key, step in zip(keys, steps, strict=True)]
-        replies = await self._store.settle(keys, steps, token, terms)
-        for at, reply in enumerate(replies):
-            if type(reply) is Stands and reply.record.sealed:
-                replies[at] = Stands(self._opened(keys[at], reply.record))
-        return replies
+    ) -> Settles:
+        steps = self._seal_all(keys, steps)
+        return self._open_settles(keys, await self._store.settle(keys, steps, token, terms))
+
+    def ask_settle(
+        self,
+        keys: Sequence[bytes],
+        steps: Sequence[Settlement],
+        token: bytes,
+        terms: Terms,
+        to: Receiver[Settles],
+    ) -> bool:
+        if self._prompt is None:
+            return False
+        opened = Mapped(to, partial(self._open_settles, keys))
+        return self._prompt.ask_settle(keys, self._seal_all(keys, steps), token, terms, opened)
 
     async def read(self, keys: Sequence[bytes]) -> list[Record | StoreUnavailable | None]:
         records = await self._store.read(keys)
@@ -151,6 +162,25 @@ class SealedStore:
 
     async def close(self) -> None:
         await self._store.close()
+
+    def _seal_all(
+        self, keys: Sequence[bytes], steps: Sequence[Settlement]
+    ) -> Sequence[Settlement]:
+        if not self._sealer:
+            return steps
+        return [self._sealed(key, step) for key, step in zip(keys, steps, strict=True)]
+
+    def _open_claims(self, keys: Sequence[bytes], replies: Claims) -> Claims:
+        for at, reply in enumerate(replies):
+            if type(reply) is Done and reply.sealed:
+                replies[at] = self._opened(keys[at], reply)
+        return replies
+
+    def _open_settles(self, keys: Sequence[bytes], replies: Settles) -> Settles:
+        for at, reply in enumerate(replies):
+            if type(reply) is Stands and reply.record.sealed:
+                replies[at] = Stands(self._opened(keys[at], reply.record))
+        return replies
 
     def _sealed(self, key: bytes, step: Settlement) -> Settlement:
         if not isinstance(step, Commit) or step.result is None:

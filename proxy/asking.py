@@ -13,7 +13,8 @@ from typing import Final, TypeVar
 from proxy.core.record import ClaimReply, Settlement, SettleReply
 from proxy.errors import StoreUnavailable
 from proxy.run import Run
-from proxy.store.base import Store
+from proxy.store.base import Claims, PromptStore, Store
+from proxy.store.receive import Receiver
 
 OUTAGES: Final = 3
 
@@ -25,6 +26,21 @@ class Asking:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._prompt = store if isinstance(store, PromptStore) else None
+
+    def ask_claim(
+        self,
+        run: Run,
+        keys: Sequence[bytes],
+        fingerprints: Sequence[bytes | None],
+        token: bytes,
+        to: Receiver[Claims],
+    ) -> bool:
+        """A request's first claim, without a task. False: it has to be awaited. ``unanswered``
+        makes replies of an outage."""
+        if self._prompt is None:
+            return False
+        return self._prompt.ask_claim(keys, fingerprints, token, run.terms, to)
 
     async def claim(
         self, run: Run, keys: Sequence[bytes], fingerprints: Sequence[bytes | None], token: bytes
@@ -49,5 +65,10 @@ async def _asked(
     try:
         return await ask()
     except StoreUnavailable as outage:
-        run.outages += 1
-        return [outage] * keys
+        return unanswered(run, outage, keys)
+
+
+def unanswered(run: Run, outage: StoreUnavailable, keys: int) -> list[_Reply | StoreUnavailable]:
+    """The replies of a call that nothing answered."""
+    run.outages += 1
+    return [outage] * keys

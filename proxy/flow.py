@@ -1,8 +1,8 @@
-"""The one driver where the core meets await: claim, forward, wait, stitch.
+"""The one driver where the core meets await: a batch's life from its start to its answer.
 
-Law: a request's work runs in a task of its own, to its last settle, whether or not its client is
-still there. What is held is forwarded before anything is waited for. The client gets its answer
-at the rule's deadline at the latest; what is undecided by then is told as what it is at.
+Law: a request's work runs to its last settle, whether or not its client is still there; in a task
+of its own from where it has to wait for more than its first claim. The client gets its answer at
+the rule's deadline at the latest; what is undecided by then is told as what it is at.
 """
 
 from __future__ import annotations
@@ -12,40 +12,33 @@ import logging
 import os
 import random
 import time
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any
 
-from proxy.adopting import Adopting, mismatch
-from proxy.asking import Asking
-from proxy.claiming import note_claims
-from proxy.core.fate import Code, Outcome, echo_of, failed
+from proxy.adopting import Adopting
+from proxy.asking import Asking, unanswered
 from proxy.core.keys import KeyMaker
-from proxy.core.record import (
-    TOKEN_BYTES,
-    Release,
-)
+from proxy.core.plan import Plan
+from proxy.core.record import TOKEN_BYTES, ClaimReply
 from proxy.core.upstream import Upstream
-from proxy.errors import Problem
+from proxy.errors import Problem, StoreUnavailable
 from proxy.exchange import Answer, Exchange
 from proxy.forward import Forwarder
-from proxy.leases import Leases, store_unavailable
+from proxy.leases import Leases
 from proxy.lookups import Lookups
 from proxy.observe import Observer
-from proxy.preparing import prepare, terms_of
-from proxy.run import Round, Run, in_progress
+from proxy.preparing import terms_of
+from proxy.rounds import Rounds
+from proxy.run import Round, Run
 from proxy.settling import Backlog, Settler
-from proxy.store.base import Store
+from proxy.store.base import Claims, Store
 from proxy.underway import Told, Underway
 from proxy.waiting import Waiting
-from rules.model import Problem as KeyProblem
 
 log = logging.getLogger("proxy.flow")
 
-_KEY_MESSAGE: Final[dict[KeyProblem, str]] = {
-    KeyProblem.MISSING_KEY: "the item has no idempotency key",
-    KeyProblem.INVALID_KEY: "the item's idempotency key is no string of at most 255 bytes "
-    "and no 64-bit integer",
-}
+_Work = Callable[[], Coroutine[Any, Any, None]]
 
 
 def random_token() -> bytes:
@@ -69,17 +62,24 @@ class Flow:
         lease_margin: float = 0.5,
         rng: random.Random | None = None,
     ) -> None:
-        self._asking = Asking(store)
-        self._keys = keys
+        asking, waiting = Asking(store), Waiting(rng)
         self._observer = observer
-        self._new_token = new_token
         self._clock = clock
-        self._waiting = Waiting(rng)
-        self._settler = Settler(self._asking, self._waiting, Backlog(store, observer))
-        self._adopting = Adopting(self._settler, Lookups(upstream, observer), observer, now_ms)
-        leases = Leases(self._asking, self._settler, self._waiting, lease_margin)
-        self._forwarder = Forwarder(upstream, self._settler, leases, self._adopting, observer)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._settler = Settler(asking, waiting, Backlog(store, observer))
+        adopting = Adopting(self._settler, Lookups(upstream, observer), observer, now_ms)
+        leases = Leases(asking, self._settler, waiting, lease_margin)
+        self._rounds = Rounds(
+            asking,
+            keys,
+            new_token,
+            waiting=waiting,
+            settler=self._settler,
+            adopting=adopting,
+            forwarder=Forwarder(upstream, self._settler, leases, adopting, observer),
+            observer=observer,
+        )
+        self._under_way: dict[Underway, asyncio.Task[None] | None] = {}
+        self._idle: asyncio.Future[None] | None = None
 
     async def handle(self, exchange: Exchange) -> Answer:
         """Answer one batch, which is not empty.
@@ -112,20 +112,54 @@ class Flow:
         run = Run(exchange, terms_of(rule), loop.time(), self._clock, [None] * items)
         self._observer.in_flight(items)
         underway = Underway(run, self._observer, told)
-        task = loop.create_task(self._see_through(underway))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
         underway.timer = loop.call_later(rule.deadline, underway.answer)
+        self._under_way[underway] = None
+        try:
+            plan = self._rounds.prepare(run)
+        except Exception as error:  # noqa: BLE001 - it is told in a later turn
+            self._start(underway, partial(_fail, error))
+            return underway
+        rnd = self._rounds.new(run)
+        if not self._rounds.ask(run, plan, rnd, _FirstClaim(self, underway, plan, rnd)):
+            self._start(underway, partial(self._rounds.claim_and_go_on, run, plan, rnd))
         return underway
 
-    async def _see_through(self, underway: Underway) -> None:
+    def claimed(
+        self, underway: Underway, plan: Plan, rnd: Round, said: Claims | BaseException
+    ) -> None:
+        """The first claim was answered: with replays alone, the work is done."""
         run = underway.run
         try:
-            await self._work(run)
+            replies = _replies(run, plan, said)
+            busy = self._rounds.note(run, rnd, plan.firsts, replies)
+        except Exception as error:  # noqa: BLE001 - a task tells of it, as of any other
+            self._start(underway, partial(_fail, error))
+            return
+        if None in run.fates or rnd.bodyless:
+            self._start(underway, partial(self._rounds.go_on, run, plan, rnd, busy))
+            return
+        underway.answer()
+        self._observer.in_flight(-len(run.fates))
+        self._ended(underway)
+
+    def _start(self, underway: Underway, work: _Work) -> None:
+        """From here on a task does the work."""
+        task = asyncio.get_running_loop().create_task(self._see_through(underway, work))
+        self._under_way[underway] = task
+        task.add_done_callback(lambda _: self._ended(underway))
+
+    def _ended(self, underway: Underway) -> None:
+        del self._under_way[underway]
+        if self._idle is not None and not self._under_way and not self._idle.done():
+            self._idle.set_result(None)
+
+    async def _see_through(self, underway: Underway, work: _Work) -> None:
+        try:
+            await work()
         except Problem as problem:
             underway.refuse(problem)
         except Exception as error:
-            log.exception("request %s failed", run.exchange.request_id)
+            log.exception("request %s failed", underway.run.exchange.request_id)
             underway.fail(error)
         except BaseException as error:
             underway.fail(error)
@@ -133,150 +167,58 @@ class Flow:
         else:
             underway.answer()
         finally:
-            self._observer.in_flight(-len(run.exchange.batch))
+            self._observer.in_flight(-len(underway.run.fates))
 
     async def drain(self, timeout: float) -> bool:
         """Wait for requests under way and then for the backlog. False: time ran out."""
         loop = asyncio.get_running_loop()
         end = loop.time() + timeout
-        while self._tasks and loop.time() < end:
-            await asyncio.wait(self._tasks, timeout=end - loop.time())
+        while self._under_way and loop.time() < end:
+            self._idle = loop.create_future()
+            await asyncio.wait((self._idle,), timeout=end - loop.time())
         flushed = await self._settler.backlog.flush(max(0.0, end - loop.time()))
-        return flushed and not self._tasks
+        return flushed and not self._under_way
 
     @property
     def under_way(self) -> int:
         """Requests whose work has not ended."""
-        return len(self._tasks)
+        return len(self._under_way)
 
-    # ---- one request ---------------------------------------------------------------------------
 
-    async def _work(self, run: Run) -> None:
-        exchange = run.exchange
-        prepared = prepare(exchange.rule, exchange.batch, exchange.scope, self._keys)
-        run.store_keys, run.fingerprints = prepared.store_keys, prepared.fingerprints
-        plan = prepared.plan
-        run.echoes = plan.echoes
-        if plan.mismatches:
-            run.decide(plan.mismatches, mismatch())
-        for index, problem in plan.invalid.items():
-            run.fates[index] = failed(Code(problem), _KEY_MESSAGE[problem])
-        rounds: list[Round] = []
-        try:
-            busy = await self._claim_and_forward(run, rounds, plan.firsts, plan.unkeyed)
-            if busy:
-                await self._wait(run, rounds, busy)
-        finally:
-            # Only a bug leaves claims open here; their leases end them, as after a crash.
-            for rnd in rounds:
-                if rnd.open:
-                    self._waiting.free([run.store_keys[i] or b"" for i in rnd.open])
-        for index, first in plan.echoes.items():
-            fate = run.fates[first]
-            if fate is None:
-                raise AssertionError("the work ended with an item undecided")
-            run.fates[index] = echo_of(fate)
-            if first in run.upstream_decided:
-                run.upstream_decided.add(index)
+class _FirstClaim:
+    """Who takes the replies to a request's first claim, which no task waits for."""
 
-    async def _claim_and_forward(
-        self,
-        run: Run,
-        rounds: list[Round],
-        indexes: Sequence[int],
-        unkeyed: Sequence[int] = (),
-    ) -> dict[int, int]:
-        """One claim round: forward what was won. The busy items and how long they are held."""
-        loop = asyncio.get_running_loop()
-        claimed = Round(self._new_token(), loop.time() + run.rule.lease)
-        first_claim = not rounds
-        busy = await self._claim(run, claimed, indexes)
-        rounds.append(claimed)
-        if None not in run.fates:  # replays, and nothing else
-            if claimed.bodyless:
-                await self._adopting.complete(run, claimed, claimed.bodyless)
-            return busy
-        unanswered = claimed.unanswered
-        if claimed.won and loop.time() >= run.deadline:
-            await self._let_go(run, claimed)
-        # Without an answer the claims may still have been taken: their token settles them.
-        blind = Round(claimed.token, 0.0, recorded=False)
-        if unanswered and not run.rule.fail_open:
-            all_of_it = first_claim and len(unanswered) == len(indexes)
-            await self._refuse(run, blind, unanswered, everything=all_of_it)
-            unanswered = []
-        mine = sorted((*claimed.open, *unkeyed))
-        if mine:
-            await self._forwarder.forward(run, claimed, mine)
-        if unanswered:
-            await self._forwarder.forward(run, blind, unanswered)
-        if claimed.bodyless:
-            await self._adopting.complete(run, claimed, claimed.bodyless)
-        return busy
+    __slots__ = ("_flow", "_is_told", "_plan", "_rnd", "_underway")
 
-    async def _claim(self, run: Run, rnd: Round, indexes: Sequence[int]) -> dict[int, int]:
-        """Claim in one round trip. What nobody answered for is neither won, decided nor busy."""
-        if not indexes:
-            return {}
-        if len(indexes) == len(run.fates):  # no item is without a key, none is a repeat
-            keys, fingerprints = run.store_keys, run.fingerprints
-        else:
-            keys = [run.store_keys[i] for i in indexes]
-            fingerprints = [run.fingerprints[i] for i in indexes]
-        replies = await self._asking.claim(
-            run,
-            keys,  # type: ignore[arg-type] # what is claimed has a key
-            fingerprints,
-            rnd.token,
-        )
-        busy = note_claims(run, rnd, indexes, replies)
-        if rnd.won:
-            rnd.open.update(rnd.won)
-            self._waiting.hold([run.store_keys[i] or b"" for i in rnd.won])
-        return busy
+    def __init__(self, flow: Flow, underway: Underway, plan: Plan, rnd: Round) -> None:
+        self._flow = flow
+        self._underway = underway
+        self._plan = plan
+        self._rnd = rnd
+        self._is_told = False
 
-    async def _refuse(
-        self, run: Run, rnd: Round, items: Sequence[int], *, everything: bool
-    ) -> None:
-        """A closed rule forwards nothing without the store, and says so of the whole request
-        where nothing else was claimed."""
-        run.decide(items, store_unavailable())
-        await self._settler.settle(run, rnd, dict.fromkeys(items, Release()))
-        if everything:
-            raise Problem(
-                503,
-                "store-unavailable",
-                "the idempotency store did not answer, and this endpoint is closed without it",
-                (("Retry-After", "1"),),
-            )
+    def done(self) -> bool:
+        """Whether its client is still there or not, the work goes on."""
+        return self._is_told
 
-    async def _let_go(self, run: Run, rnd: Round) -> None:
-        """Won after the client's deadline: nobody waits for it any more."""
-        run.decide(rnd.won, in_progress(None))
-        await self._settler.settle(run, rnd, dict.fromkeys(rnd.won, Release()))
+    def set_result(self, result: Claims, /) -> None:
+        self._is_told = True
+        self._flow.claimed(self._underway, self._plan, self._rnd, result)
 
-    async def _wait(self, run: Run, rounds: list[Round], busy: dict[int, int]) -> None:
-        if not busy:
-            return
-        loop = asyncio.get_running_loop()
-        give_up = min(loop.time() + run.rule.wait, run.deadline)
-        attempt = 0
-        while busy and loop.time() < give_up:
-            run.waiting = set(busy)
-            run.waiting_watch.start(run.clock())
-            keys = [run.store_keys[i] or b"" for i in busy]
-            await self._waiting.turn(keys, attempt, give_up)
-            run.waiting_watch.stop(run.clock())
-            before = set(busy)
-            busy = await self._claim_and_forward(run, rounds, sorted(busy))
-            self._count_waits(run, before - set(busy))
-            attempt += 1
-        for index, left in busy.items():
-            run.fates[index] = in_progress(left)
-            self._observer.wait(run.rule.name, "timeout")
+    def set_exception(self, exception: BaseException, /) -> None:
+        self._is_told = True
+        self._flow.claimed(self._underway, self._plan, self._rnd, exception)
 
-    def _count_waits(self, run: Run, ended: set[int]) -> None:
-        for index in ended:
-            fate = run.fates[index]
-            replay = fate is not None and fate.outcome is Outcome.REPLAYED
-            self._observer.wait(run.rule.name, "replayed" if replay else "claimed")
+
+def _replies(
+    run: Run, plan: Plan, said: Claims | BaseException
+) -> Sequence[ClaimReply | StoreUnavailable]:
+    if isinstance(said, StoreUnavailable):
+        return unanswered(run, said, len(plan.firsts))
+    if isinstance(said, BaseException):
+        raise said
+    return said
+
+
+async def _fail(error: BaseException) -> None:
+    raise error

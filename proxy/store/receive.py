@@ -11,16 +11,16 @@ from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 _T = TypeVar("_T")
-_Value = TypeVar("_Value", contravariant=True)
+_Value_contra = TypeVar("_Value_contra", contravariant=True)
 
 
-class Receiver(Protocol[_Value]):
+class Receiver(Protocol[_Value_contra]):
     """An ``asyncio.Future`` is one."""
 
     def done(self) -> bool:
         """Nobody waits any more."""
 
-    def set_result(self, result: _Value, /) -> None: ...
+    def set_result(self, result: _Value_contra, /) -> None: ...
 
     def set_exception(self, exception: BaseException, /) -> None: ...
 

@@ -163,9 +163,7 @@ class SealedStore:
     async def close(self) -> None:
         await self._store.close()
 
-    def _seal_all(
-        self, keys: Sequence[bytes], steps: Sequence[Settlement]
-    ) -> Sequence[Settlement]:
+    def _seal_all(self, keys: Sequence[bytes], steps: Sequence[Settlement]) -> Sequence[Settlement]:
         if not self._sealer:
             return steps
         return [self._sealed(key, step) for key, step in zip(keys, steps, strict=True)]

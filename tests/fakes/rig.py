@@ -22,6 +22,7 @@ from proxy.store.memory import MemoryStore
 from rules.load import parse_rules
 from rules.model import Batch, Rule
 from rules.request import read_batch
+from tests.fakes.prompt import Prompt
 from tests.fakes.service import Service
 
 LOOKUP = {
@@ -105,7 +106,10 @@ class Recorder(Observer):
 
 
 class Rig:
-    """``send`` a list of items, look at the answer and at what the service did."""
+    """``send`` a list of items, look at the answer and at what the service did. ``is_prompt``: the
+    store can be asked without a task."""
+
+    is_prompt = False
 
     def __init__(
         self,
@@ -125,7 +129,7 @@ class Rig:
         self.keys = KeyMaker("idem", None)
         tokens = itertools.count(first_token)
         self.flow = Flow(
-            self.store,
+            Prompt(self.store) if self.is_prompt else self.store,
             upstream or self.service,
             self.keys,
             self.seen,

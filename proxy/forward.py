@@ -73,7 +73,9 @@ class Forwarder:
 
     async def forward(self, run: Run, rnd: Round, indexes: Sequence[int]) -> None:
         """Forward the items in request order, in chunks; those without a key are forwarded too."""
-        items = await self._adopting.screen(run, rnd, indexes)
+        items: Sequence[int] = indexes
+        if run.rule.upstream.lookup is not None or rnd.suspects:
+            items = await self._adopting.screen(run, rnd, indexes)
         if not items:
             return
         if not run.exchange.may_split and len(items) != len(run.exchange.batch):
@@ -122,10 +124,15 @@ class Forwarder:
         return wait
 
     async def _send(self, run: Run, rnd: Round, isolation: Isolation, step: Send) -> int | None:
-        if refusal := await self._budget(run, step):
+        refusal = await self._budget(run) if step.again else None
+        if refusal is None and _is_late(run):
+            refusal = _TOO_LATE
+        if refusal:
             await self._give_up(run, rnd, isolation.abandon(), refusal)
             return None
-        held = await self._leases.secure(run, rnd, step.items)
+        held: Sequence[int] = step.items
+        if not self._leases.covers(run, rnd, held):
+            held = await self._leases.secure(run, rnd, held)
         items = isolation.narrow(held) if len(held) < len(step.items) else step.items
         if not items:
             isolation.undecided()
@@ -144,23 +151,22 @@ class Forwarder:
             return None
         return await self._aftermath(run, rnd, isolation, items, delivered)
 
-    async def _budget(self, run: Run, step: Send) -> str | None:
-        """Why this call must not be made, or None."""
+    async def _budget(self, run: Run) -> str | None:
+        """Why one more call must not be made to find the items at fault, or None."""
         isolate = run.rule.upstream.isolate
-        if step.again:
-            if not run.exchange.may_split:
-                return "the request is signed and cannot be split"
-            if run.isolation_calls >= isolate.max_calls:
-                self._observer.limit("isolation_calls")
-                return f"more than {isolate.max_calls} calls are needed to find the items at fault"
-            run.isolation_calls += 1
-            run.waiting_watch.start(run.clock())  # a turn is waited for, and is no overhead
-            taken = await self._pace.turn(run.rule.name, isolate.per_second, run.deadline)
-            run.waiting_watch.stop(run.clock())
-            if not taken:
-                self._observer.limit("isolation_pace")
-                return "too many isolation calls are under way"
-        return _TOO_LATE if _is_late(run) else None
+        if not run.exchange.may_split:
+            return "the request is signed and cannot be split"
+        if run.isolation_calls >= isolate.max_calls:
+            self._observer.limit("isolation_calls")
+            return f"more than {isolate.max_calls} calls are needed to find the items at fault"
+        run.isolation_calls += 1
+        run.waiting_watch.start(run.clock())  # a turn is waited for, and is no overhead
+        taken = await self._pace.turn(run.rule.name, isolate.per_second, run.deadline)
+        run.waiting_watch.stop(run.clock())
+        if not taken:
+            self._observer.limit("isolation_pace")
+            return "too many isolation calls are under way"
+        return None
 
     async def _deliver(self, run: Run, items: Sequence[int], again: bool) -> _Delivered:
         purpose = Purpose.ISOLATION if again else Purpose.BATCH

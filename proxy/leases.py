@@ -32,6 +32,14 @@ class Leases:
         self._waiting = waiting
         self._margin = margin
 
+    def covers(self, run: Run, rnd: Round, items: Sequence[int]) -> bool:
+        """Whether all of ``items`` may be forwarded now, and nobody need be asked or told."""
+        if not rnd.recorded or not run.rule.upstream.detects_duplicates:
+            return not rnd.recorded
+        left = rnd.held_until - asyncio.get_running_loop().time()
+        long_enough = left >= run.rule.upstream.timeout + self._margin
+        return long_enough and len(_held(run, rnd, items)) == len(items)
+
     async def secure(self, run: Run, rnd: Round, items: Sequence[int]) -> Sequence[int]:
         """Those of ``items`` that may be forwarded now; the others are decided."""
         if not rnd.recorded:

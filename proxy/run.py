@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from proxy.core.answer import Course
 from proxy.core.fate import Code, Fate, echo_of, failed
@@ -56,6 +57,14 @@ class Stopwatch:
             self.seconds += now - self._since
 
 
+class Draft(NamedTuple):
+    """An answer's body, rendered from ``base`` and ``fates`` before it was sure that they stay."""
+
+    base: bytes
+    fates: list[Fate]
+    body: bytes
+
+
 @dataclass(slots=True)
 class Run:
     """``fates[i]`` is None until item i is decided; ``in_flight`` and ``waiting`` say what an
@@ -82,6 +91,7 @@ class Run:
     isolation_calls: int = 0
     outages: int = 0
     """Store calls of this request that nothing answered."""
+    draft: Draft | None = None
     began: float = field(init=False)
 
     def __post_init__(self) -> None:

@@ -139,31 +139,23 @@ class Settler:
         wanted = list(steps.values())
         if len(indexes) < len(steps):
             wanted = [steps[i] for i in indexes]
+        replies: Sequence[SettleReply | StoreUnavailable | None] = [None] * len(keys)
         try:
-            replies = await self._write(run, rnd, keys, wanted)
+            if rnd.recorded:
+                replies = await self._asking.settle(run, keys, wanted, rnd.token)
         finally:
             rnd.open.difference_update(indexes)
             self._waiting.free(keys)
-        if None not in replies:
-            return dict(zip(indexes, replies, strict=True))
-        unsettled = [p for p, r in enumerate(replies) if r is None]
-        if unsettled:
-            self.backlog.add(
-                Unsettled(
-                    [keys[p] for p in unsettled],
-                    [wanted[p] for p in unsettled],
-                    rnd.token,
-                    run.terms,
-                )
+        if rnd.recorded and StoreUnavailable not in map(type, replies):
+            return dict(zip(indexes, replies, strict=True))  # type: ignore[arg-type]
+        told = [None if isinstance(r, StoreUnavailable) else r for r in replies]
+        unsettled = [p for p, r in enumerate(told) if r is None]
+        self.backlog.add(
+            Unsettled(
+                [keys[p] for p in unsettled],
+                [wanted[p] for p in unsettled],
+                rnd.token,
+                run.terms,
             )
-        return dict(zip(indexes, replies, strict=True))
-
-    async def _write(
-        self, run: Run, rnd: Round, keys: list[bytes], steps: list[Settlement]
-    ) -> list[SettleReply | None]:
-        if not rnd.recorded:
-            return [None] * len(keys)
-        replies = await self._asking.settle(run, keys, steps, rnd.token)
-        if StoreUnavailable not in map(type, replies):
-            return replies  # type: ignore[return-value]
-        return [None if isinstance(r, StoreUnavailable) else r for r in replies]
+        )
+        return dict(zip(indexes, told, strict=True))

@@ -9,7 +9,7 @@ from proxy.core.fate import Fate
 from proxy.core.upstream import Headers, Reply
 from proxy.exchange import Answer
 from proxy.observe import BatchReport, Observer
-from proxy.run import Run
+from proxy.run import Draft, Run
 from rules.render import render
 
 
@@ -24,6 +24,14 @@ def stitch(run: Run, observer: Observer) -> Answer:
     answer = _handed_on(own, counted) if own is not None else _stitched(run, fates, counted)
     observer.batch(_report(run, counted, answer.status, passed=own is not None))
     return answer
+
+
+def draft(run: Run) -> None:
+    """Render what the answer will be where nothing changes any more."""
+    if run.draft is None and None not in run.fates and run.course.accepted is not None:
+        fates = run.decided().copy()
+        base = run.course.accepted.body
+        run.draft = Draft(base, fates, render(run.rule, base, fates))
 
 
 def _handed_on(own: Reply, counted: Tally) -> Answer:
@@ -44,7 +52,11 @@ def _stitched(run: Run, fates: list[Fate], counted: Tally) -> Answer:
     rule, course = run.rule, run.course
     status = status_of(fates, course, rule.response.partial_status)
     base = course.accepted.body if course.accepted else rule.response.envelope
-    body = render(rule, base, fates)
+    known = run.draft
+    if known is not None and known.base is base and known.fates == fates:  # the very same objects
+        body = known.body
+    else:
+        body = render(rule, base, fates)
     return Answer(status, headers_of(fates, counted, course, status), body)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 
 from proxy.errors import Problem
 from proxy.exchange import Answer
+from proxy.limit import Limit
 from proxy.observe import Observer
 from proxy.run import Run
 from proxy.stitch import report_refusal, stitch
@@ -21,19 +21,24 @@ Told = Callable[[Answer | BaseException], None]
 class Underway:
     """One request's work, and who is to be told of it: once, at its end or at the deadline."""
 
-    __slots__ = ("_observer", "_told", "over", "run", "timer")
+    __slots__ = ("_deadline", "_observer", "_told", "over", "run")
 
-    def __init__(self, run: Run, observer: Observer, told: Told) -> None:
+    def __init__(self, run: Run, observer: Observer, told: Told, deadline: Limit) -> None:
         self.run = run
-        self.timer: asyncio.TimerHandle | None = None
         self.over = False
+        self._deadline = deadline
         self._observer = observer
         self._told: Told | None = told
+        deadline.begin(self)
 
     def abandon(self) -> None:
         """The client is gone. The work goes on, to be counted and logged when it ends."""
         self._told = None
-        self._stop_timer()
+        self._deadline.end(self)
+
+    def expire(self) -> None:
+        """The rule's deadline is there."""
+        self.answer()
 
     def answer(self) -> None:
         """Answer with what is decided by now."""
@@ -58,14 +63,9 @@ class Underway:
 
     def _tell(self, answer: Answer | BaseException) -> None:
         self.over = True
-        self._stop_timer()
+        self._deadline.end(self)
         # Whom it tells mostly holds this very object: a cycle would leave all that the request
         # was made of to the collector, a twentieth of what a batch costs.
         told, self._told = self._told, None
         if told is not None:
             told(answer)
-
-    def _stop_timer(self) -> None:
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None

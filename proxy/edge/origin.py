@@ -39,6 +39,7 @@ from proxy.edge.wire import (
     write,
 )
 from proxy.headers import first, from_raw
+from proxy.limit import Limits
 from proxy.settings import Settings
 
 
@@ -135,6 +136,7 @@ class OriginClient:
         self._connect_timeout = settings.upstream_connect_timeout
         self._loop = asyncio.get_running_loop()
         self._pool = Pool(settings)
+        self._limits = Limits()
         self._host = f"Host: {settings.upstream.authority}"
 
     async def ask(
@@ -153,10 +155,14 @@ class OriginClient:
         ``timeout`` in seconds covers all of it. ``headers`` are as for ``send``. Raises
         OriginError.
         """
-        end = self._loop.time() + timeout
+        began = self._loop.time()
         line = await self._take(min(timeout, self._connect_timeout))
         clock = Clock(line)
-        clock.start(end - self._loop.time())
+        taken = self._loop.time() - began
+        if taken:
+            clock.start(timeout - taken)
+        else:  # nearly always: an idle connection
+            clock.start_within(self._limits.of(timeout))
         whole = False
         try:
             write(line, self._head(method, target, headers) + body, method)

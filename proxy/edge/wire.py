@@ -19,6 +19,7 @@ from proxy.core.upstream import Headers
 from proxy.edge.parsed import ResponseHead
 from proxy.edge.pool import Line
 from proxy.headers import from_raw
+from proxy.limit import Limit
 
 _READ_BUFFER: Final = 2**16
 PIECE: Final = 2**16
@@ -56,9 +57,9 @@ class Upload:
 
 class Clock:
     """Ends the wait for a response that takes too long, as a lost connection would; ``content``,
-    once it is known, too. One timer: a timeout that cancels costs five times as much."""
+    once it is known, too. A timeout that cancels costs five times as much."""
 
-    __slots__ = ("_over", "_protocol", "_timer", "content", "expired")
+    __slots__ = ("_limit", "_over", "_protocol", "_timer", "content", "expired")
 
     def __init__(self, line: Line) -> None:
         self.expired = False
@@ -66,11 +67,17 @@ class Clock:
         self._protocol = line.protocol
         self._over = False
         self._timer: asyncio.TimerHandle | None = None
+        self._limit: Limit | None = None
+
+    def start_within(self, limit: Limit) -> None:
+        """By the timer that all calls of one limit share."""
+        self._limit = limit
+        limit.begin(self)
 
     def start(self, seconds: float | None) -> None:
         """Once; nothing where ``stop`` was first, or ``seconds`` is None."""
         if seconds is not None and not self._over:
-            self._timer = asyncio.get_running_loop().call_later(seconds, self._expire)
+            self._timer = asyncio.get_running_loop().call_later(seconds, self.expire)
 
     def check(self) -> None:
         """Raises OriginError where the time was over before the response's head was read."""
@@ -81,8 +88,10 @@ class Clock:
         self._over = True
         if self._timer is not None:
             self._timer.cancel()
+        if self._limit is not None:
+            self._limit.end(self)
 
-    def _expire(self) -> None:
+    def expire(self) -> None:
         self.expired = True
         self._protocol.set_exception(TimeoutError())
         if self.content is not None:

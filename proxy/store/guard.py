@@ -12,10 +12,10 @@ from typing import Final, Generic, TypeVar
 
 from proxy.core.record import Record, Settlement, Terms
 from proxy.errors import StoreUnavailable
+from proxy.limit import Limit
 from proxy.observe import Observer
 from proxy.store.base import Claims, PromptStore, ScannableStore, Settles, StoreInfo
 from proxy.store.breaker import Breaker
-from proxy.store.limit import Limit
 from proxy.store.receive import Receiver
 
 _T = TypeVar("_T")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from proxy.store.limit import Limit
+from proxy.limit import Limit
 from tests.sim.loop import SimLoop
 
 LIMIT = 0.25

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 _T = TypeVar("_T")
+_SPANS: Final = 256
 
 
 class Limited(Protocol):
@@ -80,3 +81,18 @@ class Limit:
                 return
             del self._calls[call]
             call.expire()
+
+
+class Limits:
+    """A limit for each span that there is: the rules name few."""
+
+    def __init__(self) -> None:
+        self._by_seconds: dict[float, Limit] = {}
+
+    def of(self, seconds: float) -> Limit:
+        limit = self._by_seconds.get(seconds)
+        if limit is None:
+            if len(self._by_seconds) >= _SPANS:
+                self._by_seconds.clear()  # who uses one has it; rules were reloaded very often
+            limit = self._by_seconds[seconds] = Limit(seconds)
+        return limit

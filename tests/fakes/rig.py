@@ -118,13 +118,14 @@ class Rig:
         service: Service | None = None,
         upstream: Upstream | None = None,
         store: Store | None = None,
+        seen: Recorder | None = None,
         now_ms: int = 1_700_000_000_000,
         first_token: int = 1,
     ) -> None:
         self.rule = rule or make_rule()
         self.service = service or Service()
         self.store = MemoryStore() if store is None else store
-        self.seen = Recorder()
+        self.seen = seen or Recorder()
         self.now = now_ms
         self.keys = KeyMaker("idem", None)
         tokens = itertools.count(first_token)

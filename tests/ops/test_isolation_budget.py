@@ -25,9 +25,8 @@ class Both(Recorder, Metrics):
 
 async def isolated(**rule: Any) -> Both:
     """One batch of sixteen with one bad item, bisected."""
-    rig = Rig(make_rule(upstream__offenders=None, **rule))
     seen = Both()
-    rig.flow._observer = rig.flow._forwarder._observer = seen
+    rig = Rig(make_rule(upstream__offenders=None, **rule), seen=seen)
     await rig.send(items(*range(16), **{"7": "bad"}))
     return seen
 

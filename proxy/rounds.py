@@ -84,6 +84,10 @@ class Rounds:
         keys, fingerprints = _claim_of(run, plan.firsts)
         return self._asking.ask_claim(run, keys, fingerprints, rnd.token, to)
 
+    async def work(self, run: Run) -> None:
+        """All of it, where the first claim is awaited."""
+        await self.claim_and_go_on(run, self.prepare(run), self.new(run))
+
     async def claim_and_go_on(self, run: Run, plan: Plan, rnd: Round) -> None:
         busy = await self._claim(run, rnd, plan.firsts)
         await self.go_on(run, plan, rnd, busy)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from proxy.core.record import ClaimReply, Record, Settlement, SettleReply, Terms
 from proxy.errors import StoreUnavailable
 from proxy.store.base import Claims, Settles, Store, StoreInfo
+from proxy.store.memory import MemoryStore
 from proxy.store.receive import Receiver
 
 T = TypeVar("T")
@@ -69,6 +70,10 @@ class Prompt:
 
     async def read(self, keys: Sequence[bytes]) -> list[Record | StoreUnavailable | None]:
         return await self.store.read(keys)
+
+    async def scan(self, cursor: str = "", count: int = 1000) -> tuple[str, list[bytes]]:
+        assert isinstance(self.store, MemoryStore)
+        return await self.store.scan(cursor, count)
 
     async def probe(self) -> StoreInfo:
         return await self.store.probe()

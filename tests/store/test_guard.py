@@ -10,11 +10,22 @@ import pytest
 from proxy.core.record import ClaimReply, Record, Settlement, SettleReply, Terms, Won
 from proxy.errors import StoreUnavailable
 from proxy.observe import Observer
-from proxy.store.base import StoreInfo
+from proxy.store.base import ScannableStore, StoreInfo
 from proxy.store.breaker import FAILURES, PAUSE, PAUSE_MAX, Breaker
 from proxy.store.guard import GuardedStore
 from proxy.store.memory import MemoryStore
+from tests.fakes.prompt import Prompt
 from tests.store.stands import PRINT, TERMS, keys, token
+
+
+def wrapped(store: MemoryStore) -> ScannableStore:
+    """As it is, or one that can be asked without a task; the fixture chooses."""
+    return store
+
+
+@pytest.fixture(autouse=True, params=[wrapped, Prompt], ids=["awaited", "prompt"])
+def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "wrapped", request.param)
 
 
 class Told(Observer):
@@ -74,7 +85,7 @@ async def one_claim(store: GuardedStore) -> object:
 
 async def test_answers_go_through_and_are_counted() -> None:
     told = Told()
-    store = GuardedStore(Obedient(), 1.0, told)
+    store = GuardedStore(wrapped(Obedient()), 1.0, told)
 
     assert await one_claim(store) == Won(1)
     assert await store.settle([], [], token(), TERMS) == []
@@ -89,7 +100,7 @@ async def test_a_store_that_hangs_ends_within_the_timeout() -> None:
     told = Told()
     inner = Obedient()
     inner.hangs = True
-    store = GuardedStore(inner, 0.02, told)
+    store = GuardedStore(wrapped(inner), 0.02, told)
 
     with pytest.raises(StoreUnavailable, match="in time"):
         await one_claim(store)
@@ -102,7 +113,7 @@ async def test_the_breaker_opens_and_a_trial_closes_it() -> None:
     told = Told()
     inner = Obedient()
     inner.down = True
-    store = GuardedStore(inner, 1.0, told)
+    store = GuardedStore(wrapped(inner), 1.0, told)
     for _ in range(FAILURES):
         assert store.is_up
         with pytest.raises(StoreUnavailable, match="down"):
@@ -127,7 +138,7 @@ async def test_the_breaker_opens_and_a_trial_closes_it() -> None:
 async def test_a_probe_that_succeeds_closes_the_breaker() -> None:
     inner = Obedient()
     inner.down = True
-    store = GuardedStore(inner, 1.0, Observer())
+    store = GuardedStore(wrapped(inner), 1.0, Observer())
     for _ in range(FAILURES):
         with pytest.raises(StoreUnavailable):
             await one_claim(store)
@@ -141,7 +152,7 @@ async def test_a_probe_that_succeeds_closes_the_breaker() -> None:
 async def test_a_caller_that_goes_away_says_nothing_of_the_store() -> None:
     inner = Obedient()
     inner.hangs = True
-    store = GuardedStore(inner, 5.0, Observer())
+    store = GuardedStore(wrapped(inner), 5.0, Observer())
     for _ in range(FAILURES + 1):
         task = asyncio.create_task(one_claim(store))
         await asyncio.sleep(0)
@@ -213,9 +224,43 @@ class HalfDown(MemoryStore):
 
 async def test_a_shard_that_does_not_answer_is_an_error_and_opens_no_breaker() -> None:
     told = Told()
-    store = GuardedStore(HalfDown(), 1.0, told)
+    store = GuardedStore(wrapped(HalfDown()), 1.0, told)
     for _ in range(FAILURES + 1):
         replies = await store.claim(keys(2), [PRINT] * 2, token(), TERMS)
         assert [isinstance(r, StoreUnavailable) for r in replies] == [False, True]
     assert told.calls == [("claim", False)] * (FAILURES + 1)
     assert store.is_up
+
+
+class Late(MemoryStore):
+    """Does what it is asked, and answers when it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_answer = asyncio.Event()
+
+    async def claim(
+        self,
+        keys: Sequence[bytes],
+        fingerprints: Sequence[bytes | None],
+        token: bytes,
+        terms: Terms,
+    ) -> list[ClaimReply | StoreUnavailable]:
+        replies = await super().claim(keys, fingerprints, token, terms)
+        await self.may_answer.wait()
+        return replies
+
+
+async def test_a_reply_that_comes_when_nobody_waits_any_more_is_dropped() -> None:
+    told, inner = Told(), Late()
+    prompt = Prompt(inner)
+    store = GuardedStore(prompt, 0.02, told)
+
+    with pytest.raises(StoreUnavailable, match="in time"):
+        await one_claim(store)
+    inner.may_answer.set()
+    await asyncio.gather(*prompt.asked)
+
+    assert told.calls == [("claim", False)]
+    assert await one_claim(store) == Won(1)
+    assert told.calls[1:] == [("claim", True)]

@@ -69,9 +69,12 @@ class Adopting:
             steps = {i: judge(run, rnd, i, r, now) for i, r in zip(items, results, strict=True)}
         else:
             steps = self._succeed(run, items, results, now)
-        if len(items) >= _WORTH_A_DRAFT:
-            asyncio.get_running_loop().call_soon(draft, run)
+        if len(items) < _WORTH_A_DRAFT:
+            await self._settle(run, rnd, steps)
+            return
+        drafting = asyncio.get_running_loop().call_soon(draft, run)
         await self._settle(run, rnd, steps)
+        drafting.cancel()  # a store in this process commits in no time
 
     def _judge(self, run: Run, rnd: Round, item: int, raw: bytes, now: int) -> Settlement:
         """Decide an item of an accepted batch by what its own result says."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from proxy.core.delivery import Delivery
@@ -28,6 +29,7 @@ class Preempted(MemoryStore):
         self, keys: Sequence[bytes], steps: Sequence[Settlement], token: bytes, terms: Terms
     ) -> list[SettleReply | StoreUnavailable]:
         assert isinstance(steps[0], Commit)
+        await asyncio.sleep(0)  # a turn of the loop, in which the draft is made
         theirs = Commit(steps[0].fingerprint, NOW, b'{"key": 0, "id": "theirs"}')
         await super().settle(keys[:1], [theirs], b"other token.", terms)
         return await super().settle(keys, steps, token, terms)

@@ -82,7 +82,7 @@ def measure(
     for number in range(asked.rounds):
         for cell in cells:
             redis(stack, "flushall")
-            results.add(cell, wrk.run(cell, asked.seconds))
+            results.add(cell, wrk.run(cell, cell.seconds(asked.seconds)))
         print(f"round {number + 1}: {cells[0].size} items ...", file=sys.stderr, flush=True)
 
 

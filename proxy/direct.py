@@ -66,18 +66,30 @@ class Direct:
         self._budget = budget
         self._lifecycle = lifecycle
         self._observer = observer
+        self._fitting: RequestHead | None = None
         self._known: tuple[RuleSet | None, frozenset[str], frozenset[str]]
         self._known = (None, frozenset(), frozenset())
 
-    def wants(self, message: RequestHead, *, ended: bool) -> bool:
+    def wants(self, line: ClientLine, message: RequestHead, *, ended: bool) -> bool:
         """Whether a request with this head may be one. ``ended``: its body is all there."""
         if message.version != HttpVersion11 or message.should_close or message.upgrade:
             return False
-        if message.chunked or message.method == "HEAD":
-            return False
-        if self._plain(message.method, message.path.partition("?")[0]) is None:
-            return False
+        if not self._is_known(line, message):
+            if message.chunked or message.method == "HEAD":
+                return False
+            if self._plain(message.method, message.path.partition("?")[0]) is None:
+                return False
         return ended or _length(message) <= READ_BUFFER
+
+    def _is_known(self, line: ClientLine, message: RequestHead) -> bool:
+        """Whether the connection's last head was this one, and the rules are what they were; found
+        out once for each message."""
+        known, rules = line.remembered, self._rules()
+        if not isinstance(known, RememberedHead):
+            return False
+        if self._fitting is not message or known.rules is not rules:
+            self._fitting = message if known.fits(message, rules) else None
+        return self._fitting is message
 
     def begin(self, line: ClientLine, message: RequestHead, body: bytes) -> Turn | None:
         """Begin to answer; None: nothing was done, and the long way is to be taken."""
@@ -93,7 +105,7 @@ class Direct:
     def _exchange(self, line: ClientLine, message: RequestHead, body: bytes) -> Exchange | None:
         """What the driver is to do. None: the long way finds out why not."""
         rules, known = self._rules(), line.remembered
-        if isinstance(known, RememberedHead) and known.fits(message, rules):
+        if self._is_known(line, message) and isinstance(known, RememberedHead):
             batch = plain_batch(known.exchange.rule, body)
             return None if batch is None else known.with_batch(batch)
         line.remembered = None

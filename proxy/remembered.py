@@ -29,12 +29,12 @@ _OWN_ID: Final = "X-Request-Id"
 class RememberedHead:
     """``exchange``: what was made of the head's first request, and its batch."""
 
-    __slots__ = ("_at", "_exchange", "_lines", "_method", "_path", "_rules")
+    __slots__ = ("_at", "_exchange", "_lines", "_method", "_path", "rules")
 
     def __init__(
         self, message: RequestHead, rules: RuleSet, arrival: Arrival, exchange: Exchange
     ) -> None:
-        self._rules = rules
+        self.rules = rules
         self._method = message.method
         self._path = message.path
         self._lines = _lines(message)
@@ -47,7 +47,7 @@ class RememberedHead:
     def fits(self, message: RequestHead, rules: RuleSet) -> bool:
         """Whether ``message`` has this very head, under the same rules."""
         return (
-            self._rules is rules
+            self.rules is rules
             and self._path == message.path
             and self._method == message.method
             and self._lines == _lines(message)

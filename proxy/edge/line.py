@@ -37,7 +37,7 @@ class Turn(Protocol):
 class ShortWay(Protocol):
     """What may answer a request without the library's request loop: ``proxy.direct.Direct``."""
 
-    def wants(self, message: RequestHead, *, ended: bool) -> bool:
+    def wants(self, line: ClientLine, message: RequestHead, *, ended: bool) -> bool:
         """Whether this may be one, by its head; ``ended``: its body has arrived."""
 
     def begin(self, line: ClientLine, message: RequestHead, body: bytes) -> Turn | None:
@@ -151,7 +151,7 @@ class ClientLine(RequestHandler):
             or payload is EMPTY_PAYLOAD
             or len(self._messages) > 1
             or not isinstance(message, RawRequestMessage)
-            or not short.wants(message, ended=ended)
+            or not short.wants(self, message, ended=ended)
         ):
             self._wake()
         elif ended:

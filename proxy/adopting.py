@@ -55,8 +55,7 @@ class Adopting:
     ) -> None:
         """The service took all of ``items``; ``results`` are its own, one for each.
 
-        While the store commits them, the answer that they mostly lead to is rendered: with the
-        service's own time that is most of what there is to do between two turns of a client.
+        While the store commits them, the answer that they mostly lead to is rendered.
         """
         rule = run.rule
         if rule.response.align is Align.LOOKUP:

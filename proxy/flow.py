@@ -14,7 +14,7 @@ import random
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from proxy.adopting import Adopting
 from proxy.asking import Asking, unanswered
@@ -38,10 +38,6 @@ from proxy.underway import Told, Underway
 from proxy.waiting import Waiting
 
 log = logging.getLogger("proxy.flow")
-
-_SMALL: Final = 32
-"""Items of a batch whose first claim is made at once, as it is read. Larger ones that come together
-are all read first: as much work in one go with each would delay the others, and cost 5% more."""
 
 _Work = Callable[[], Coroutine[Any, Any, None]]
 
@@ -119,9 +115,6 @@ class Flow:
         self._observer.in_flight(items)
         underway = Underway(run, self._observer, told, self._deadlines.of(rule.deadline))
         self._under_way[underway] = None
-        if items > _SMALL:
-            self._start(underway, partial(self._rounds.work, run))
-            return underway
         try:
             plan = self._rounds.prepare(run)
         except Exception as error:  # noqa: BLE001 - it is told in a later turn

@@ -79,8 +79,12 @@ class Limit:
             if due > now:
                 self._timer = loop.call_at(due, self._expire, loop)
                 return
-            del self._calls[call]
-            call.expire()
+            if self._calls.pop(call, None) is None:
+                continue  # it ended with one before it
+            try:
+                call.expire()
+            except Exception as error:  # noqa: BLE001 - the others' time is over as well
+                loop.call_exception_handler({"message": "a call expired", "exception": error})
 
 
 class Limits:

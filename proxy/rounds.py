@@ -74,6 +74,7 @@ class Rounds:
         return plan
 
     def new(self, run: Run) -> Round:
+        """A round that has claimed nothing yet; its lease is reckoned from now."""
         held_until = asyncio.get_running_loop().time() + run.rule.lease
         return Round(self._new_token(), held_until)
 
@@ -84,11 +85,8 @@ class Rounds:
         keys, fingerprints = _claim_of(run, plan.firsts)
         return self._asking.ask_claim(run, keys, fingerprints, rnd.token, to)
 
-    async def work(self, run: Run) -> None:
-        """All of it, where the first claim is awaited."""
-        await self.claim_and_go_on(run, self.prepare(run), self.new(run))
-
     async def claim_and_go_on(self, run: Run, plan: Plan, rnd: Round) -> None:
+        """All of it, where the first claim has to be awaited."""
         busy = await self._claim(run, rnd, plan.firsts)
         await self.go_on(run, plan, rnd, busy)
 

@@ -125,3 +125,32 @@ def test_what_hangs_behind_a_caller_that_has_gone_is_still_ended() -> None:
         assert loop.time() - began == pytest.approx(LIMIT)
 
     simulated(main)
+
+
+def test_a_call_whose_end_goes_wrong_does_not_keep_the_others() -> None:
+    async def main(limit: Limit) -> list[str]:
+        expired: list[str] = []
+        loop = asyncio.get_running_loop()
+        told: list[str] = []
+        over = asyncio.Event()
+        loop.set_exception_handler(lambda _, context: told.append(str(context["exception"])))
+
+        class Call:
+            def __init__(self, name: str) -> None:
+                self.name = name
+
+            def expire(self) -> None:
+                expired.append(self.name)
+                if self.name == "bad":
+                    raise ValueError("bad")
+                limit.end(last)
+                over.set()
+
+        last = Call("last")
+        for call in (Call("bad"), Call("good"), last):
+            limit.begin(call)
+        await over.wait()
+        assert told == ["bad"]
+        return expired
+
+    assert asyncio.run(main(Limit(LIMIT / 25))) == ["bad", "good"]

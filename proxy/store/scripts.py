@@ -1,8 +1,8 @@
 """Script calls, shared. Law: a caller gets its own replies or its own exception, whoever else was
 in the call.
 
-Small calls that are made in the same turn of the event loop become one: what a call costs a Redis
-and a client is mostly the call. Large ones go alone, so that they do not delay each other.
+Small calls that are made in the same few turns of the event loop become one: what a call costs a
+Redis and a client is mostly the call. Large ones go alone, so that they do not delay each other.
 
 Where the connection is up a shared call needs no task: it is written at once, and its reply handed
 out as it comes. Whatever is not the usual reply is then looked into by a task.

@@ -1,6 +1,6 @@
 # syntax=docker/dockerfile:1
 # The sidecar and its example service in one image: two stages, pinned wheels only, and no compiler
-# in the second. The hot path is compiled in the first, by mypyc and gcc.
+# in the second. The hot path is compiled in the first, by mypyc, Cython and gcc.
 #
 #   docker build -t idempotency-proxy:0.1.0 .
 #   docker build --secret id=ca,src=company-ca.pem ...     behind a proxy with a private CA
@@ -34,7 +34,7 @@ RUN if [ "${COMPILE}" = 1 ]; then \
 COPY requirements.lock requirements-dev.lock ./
 RUN --mount=type=secret,id=ca,required=false,target=/run/ca.pem \
     if [ -s /run/ca.pem ]; then export PIP_CERT=/run/ca.pem; fi \
-    && /tmp/tools/bin/pip install --only-binary=:all: -c requirements-dev.lock setuptools mypy \
+    && /tmp/tools/bin/pip install --only-binary=:all: -c requirements-dev.lock setuptools mypy cython \
     && /tmp/tools/bin/pip --python /opt/idemproxy/bin/python install \
         --only-binary=:all: -r requirements.lock
 COPY pyproject.toml setup.py README.md LICENSE ./

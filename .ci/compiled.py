@@ -69,10 +69,11 @@ def sources(root: Path) -> Iterator[Path]:
 
 def digest() -> str:
     """Of all that the extension modules follow from."""
-    summed = hashlib.sha256(f"{sys.version} {version('mypy')} {COPY}".encode())
+    summed = hashlib.sha256(f"{sys.version} {version('mypy')} {version('cython')} {COPY}".encode())
     for part in ("setup.py", "pyproject.toml", "proxy", "rules"):
         path = COPY / part
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+        made_from = [f for f in path.rglob("*") if f.suffix in {".py", ".pyx", ".pyi", ".h"}]
+        for file in sorted(made_from) if path.is_dir() else [path]:
             summed.update(f"{file} ".encode() + file.read_bytes())
     return summed.hexdigest()
 

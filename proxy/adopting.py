@@ -11,7 +11,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from msgspec.structs import replace
 
-from proxy.core.fate import Code, Fate, failed, from_record, new, replayed
+from proxy.core.commits import Commits
+from proxy.core.fate import Code, Fate, all_new, failed, from_record, new, replayed
 from proxy.core.record import (
     Commit,
     Conflict,
@@ -23,7 +24,7 @@ from proxy.core.record import (
 )
 from proxy.lookups import Lookups
 from proxy.observe import Observer
-from proxy.run import Round, Run
+from proxy.run import Round, Run, are_all
 from proxy.settling import Settler
 from proxy.stitch import draft
 from rules.lookup import same_content
@@ -62,17 +63,17 @@ class Adopting:
             await self._accept_by_lookup(run, rnd, items)
             return
         now = self._now_ms()
-        steps: dict[int, Settlement]
         if rule.response.duplicate is not None or rule.response.failed is not None:
             judge = self._judge
             steps = {i: judge(run, rnd, i, r, now) for i, r in zip(items, results, strict=True)}
+            work = self._settle(run, rnd, steps)
         else:
-            steps = self._succeed(run, items, results, now)
+            work = self._succeed(run, rnd, items, results, now)
         if len(items) < _WORTH_A_DRAFT:
-            await self._settle(run, rnd, steps)
+            await work
             return
         drafting = asyncio.get_running_loop().call_soon(draft, run)
-        await self._settle(run, rnd, steps)
+        await work
         drafting.cancel()  # a store in this process commits in no time
 
     def _judge(self, run: Run, rnd: Round, item: int, raw: bytes, now: int) -> Settlement:
@@ -83,20 +84,25 @@ class Adopting:
         if is_failed(run.rule, raw):
             run.fates[item] = failed(Code.UPSTREAM_FAILED, _FAILED, result=raw)
             return Release()
-        return self._succeed(run, (item,), (raw,), now)[item]
+        run.fates[item] = new(raw, now)
+        return _commit(run.rule, run.fingerprints[item], now, raw)
 
-    @staticmethod
-    def _succeed(
-        run: Run, items: Sequence[int], results: Sequence[bytes], now: int
-    ) -> dict[int, Settlement]:
+    async def _succeed(
+        self, run: Run, rnd: Round, items: Sequence[int], results: Sequence[bytes], now: int
+    ) -> None:
         """Done just now. A result that is too large is committed without its body."""
-        most, fates, fingerprints = run.rule.max_result_bytes, run.fates, run.fingerprints
-        steps: dict[int, Settlement] = {}
-        for item, raw in zip(items, results, strict=True):
-            fates[item] = new(raw, now)
-            kept = raw if len(raw) <= most else None
-            steps[item] = Commit(fingerprints[item], now, kept)
-        return steps
+        most, kept = run.rule.max_result_bytes, list[bytes | None](results)
+        if max(map(len, results)) > most:
+            kept = [raw if len(raw) <= most else None for raw in results]
+        fates = all_new(results, now)
+        if are_all(items, len(run.fates)):
+            run.fates[:] = fates
+            prints = run.fingerprints
+        else:
+            for item, fate in zip(items, fates, strict=True):
+                run.fates[item] = fate
+            prints = [run.fingerprints[i] for i in items]
+        await self._settle_each(run, rnd, items, Commits(prints, now, kept))
 
     async def screen(self, run: Run, rnd: Round, indexes: Sequence[int]) -> list[int]:
         """Ask the service first where the rule says so; what is left is to be forwarded."""
@@ -245,13 +251,17 @@ class Adopting:
 
     async def _settle(self, run: Run, rnd: Round, steps: Mapping[int, Settlement]) -> None:
         """Write the steps; where an earlier commit stands, its result is the answer."""
-        if not steps:
+        if steps:
+            self.report_doubts(run, steps)
+            await self._settle_each(run, rnd, list(steps), list(steps.values()))
+
+    async def _settle_each(
+        self, run: Run, rnd: Round, items: Sequence[int], steps: Sequence[Settlement]
+    ) -> None:
+        replies = await self._settler.settle_each(run, rnd, items, steps)
+        if _OTHERS_FIRST.isdisjoint(map(type, replies)):
             return
-        self.report_doubts(run, steps)
-        replies = await self._settler.settle(run, rnd, steps)
-        if _OTHERS_FIRST.isdisjoint(map(type, replies.values())):
-            return
-        for item, reply in replies.items():
+        for item, reply in zip(items, replies, strict=True):
             if type(reply) in _OTHERS_FIRST:
                 self._reconcile(run, rnd, item, reply)
 

@@ -143,6 +143,11 @@ class Run:
         )
 
 
+def are_all(indexes: Sequence[int], count: int) -> bool:
+    """Whether these are the indexes of all ``count`` items, in order."""
+    return len(indexes) == count and list(indexes) == list(range(count))
+
+
 def in_progress(left_ms: int | None) -> Fate:
     """Held by another request. Its lease may run for long, but it is mostly done soon."""
     return failed(

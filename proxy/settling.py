@@ -17,7 +17,7 @@ from proxy.asking import Asking
 from proxy.core.record import Commit, Settlement, SettleReply, Terms
 from proxy.errors import StoreUnavailable
 from proxy.observe import Observer
-from proxy.run import Round, Run
+from proxy.run import Round, Run, are_all
 from proxy.store.base import Store
 from proxy.waiting import Waiting
 
@@ -124,38 +124,62 @@ class Settler:
         self._waiting = waiting
         self.backlog = backlog
 
-    async def settle(
-        self, run: Run, rnd: Round, steps: Mapping[int, Settlement]
-    ) -> dict[int, SettleReply | None]:
-        """End the claims of these items. None: not recorded yet, and queued.
+    async def settle(self, run: Run, rnd: Round, steps: Mapping[int, Settlement]) -> None:
+        """End the claims of these items; what the store does not take now is queued."""
+        await self.settle_each(run, rnd, list(steps), list(steps.values()))
+
+    async def settle_each(
+        self, run: Run, rnd: Round, indexes: Sequence[int], steps: Sequence[Settlement]
+    ) -> Sequence[SettleReply | None]:
+        """The same, and the reply for each item. None: not recorded yet, or never to be.
 
         Items without a store key, which are never deduplicated, are passed over.
         """
-        store_keys = run.store_keys
-        indexes = [i for i in steps if store_keys[i] is not None]
-        if not indexes:
-            return {}
-        keys: list[bytes] = [store_keys[i] for i in indexes]  # type: ignore[misc]
-        wanted = list(steps.values())
-        if len(indexes) < len(steps):
-            wanted = [steps[i] for i in indexes]
+        keys: Sequence[bytes | None] = run.store_keys
+        if not are_all(indexes, len(keys)):
+            keys = [keys[i] for i in indexes]
+        if None not in keys:
+            return await self._settle_keyed(run, rnd, indexes, keys, steps)  # type: ignore[arg-type]
+        keyed = [p for p, key in enumerate(keys) if key is not None]
+        told: list[SettleReply | None] = [None] * len(keys)
+        replies = await self._settle_keyed(
+            run,
+            rnd,
+            [indexes[p] for p in keyed],
+            [key for key in keys if key is not None],
+            [steps[p] for p in keyed],
+        )
+        for place, reply in zip(keyed, replies, strict=True):
+            told[place] = reply
+        return told
+
+    async def _settle_keyed(
+        self,
+        run: Run,
+        rnd: Round,
+        indexes: Sequence[int],
+        keys: Sequence[bytes],
+        steps: Sequence[Settlement],
+    ) -> Sequence[SettleReply | None]:
+        if not keys:
+            return ()
         replies: Sequence[SettleReply | StoreUnavailable | None] = [None] * len(keys)
         try:
             if rnd.recorded:
-                replies = await self._asking.settle(run, keys, wanted, rnd.token)
+                replies = await self._asking.settle(run, keys, steps, rnd.token)
         finally:
             rnd.open.difference_update(indexes)
             self._waiting.free(keys)
         if rnd.recorded and StoreUnavailable not in map(type, replies):
-            return dict(zip(indexes, replies, strict=True))  # type: ignore[arg-type]
+            return replies  # type: ignore[return-value]
         told = [None if isinstance(r, StoreUnavailable) else r for r in replies]
         unsettled = [p for p, r in enumerate(told) if r is None]
         self.backlog.add(
             Unsettled(
                 [keys[p] for p in unsettled],
-                [wanted[p] for p in unsettled],
+                [steps[p] for p in unsettled],
                 rnd.token,
                 run.terms,
             )
         )
-        return dict(zip(indexes, told, strict=True))
+        return told

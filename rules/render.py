@@ -19,6 +19,7 @@ from rules.derived import once_a_rule
 from rules.jsonshape import SPACE
 from rules.jsontext import escaped_spelling, members, span_of, validate
 from rules.model import Fields, Rule
+from rules.native import ended, member_finder
 from rules.pointer import Pointer
 from rules.row import ErrorBody, Row
 
@@ -68,6 +69,10 @@ class _Painter:
         results = [row.result or b"" for row in rows]
         if self._has_names(b"".join(results)):
             return b"".join((b"[", b",".join(map(self.paint, rows)), b"]"))
+        if ended is not None and rows and (alike := self._alike(rows)) is not None:
+            listed = ended(results, alike)
+            if listed is not None:
+                return listed
         painted: list[bytes] = []
         add = painted.append
         flag = False
@@ -84,6 +89,15 @@ class _Painter:
             else:
                 add(self.paint(row))
         return b"".join((b"[", b",".join(painted), b"]"))
+
+    def _alike(self, rows: Sequence[Row]) -> bytes | None:
+        """The one ending of all rows; None where they differ, or one has an error or no result."""
+        first = rows[0]
+        flag, time = first.is_idempotent, first.processed_at
+        for row in rows:
+            if row.processed_at != time or row.is_idempotent is not flag or row.error is not None:
+                return None
+        return self._ending(flag, time)
 
     def paint(self, row: Row) -> bytes:
         """One row."""
@@ -259,6 +273,9 @@ def _spans(base: bytes, pointers: list[Pointer]) -> list[tuple[int, int] | None]
     members of the body itself, as mostly all of them are."""
     if not base.startswith(b"{") or any(len(pointer.tokens) != 1 for pointer in pointers):
         return [span_of(base, pointer, strict=False) for pointer in pointers]
+    finder = member_finder(tuple([pointer.tokens[0] for pointer in pointers]))
+    if finder is not None and (found := finder(base)) is not None:
+        return found
     by_name = {member.name: (member.start, member.end) for member in members(base)}
     return [by_name.get(pointer.tokens[0]) for pointer in pointers]
 

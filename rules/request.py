@@ -33,6 +33,7 @@ from rules.itemkeys import key_reader
 from rules.jsonshape import TooDeep, array_length, check_depth
 from rules.jsontext import DuplicateMember, parse_array, parse_long_integers, span_of, validate
 from rules.model import Batch, Rule, Unreadable
+from rules.native import array_reader, item_reader
 from rules.pointer import Pointer, index_in
 
 FINGERPRINT_BYTES: Final = 16
@@ -67,6 +68,8 @@ def read_batch(rule: Rule, body: bytes) -> Batch | Unreadable | TooMany:
 
 def _read(rule: Rule, body: bytes) -> Batch | Unreadable | TooMany:
     request = rule.request
+    if (batch := _read_natively(rule, body)) is not None:
+        return batch
     if request.ignore_mismatch or _has_many_values(body):
         return _read_exactly(rule, body, None)
     contents = contents_of(body, request.items)
@@ -81,6 +84,17 @@ def _read(rule: Rule, body: bytes) -> Batch | Unreadable | TooMany:
         return _read_exactly(rule, body, contents)
     prints = _of_contents(rule, contents)
     return Batch(body, keys, {}, prints, partial(_cut, body, request.items))
+
+
+def _read_natively(rule: Rule, body: bytes) -> Batch | None:
+    """By the compiled build's reader, where there is one and it takes this body."""
+    reader = item_reader(rule)
+    read = None if reader is None else reader(body, rule.request.max_items)
+    if read is None:
+        return None
+    for pointer in rule.request.counts:
+        span_of(body, pointer)
+    return Batch(body, read[0], {}, read[1], partial(_cut, body, rule.request.items))
 
 
 def _has_many_values(body: bytes) -> bool:
@@ -127,6 +141,10 @@ def _read_exactly(
 
 def _cut(body: bytes, at: Pointer) -> tuple[tuple[int, int], list[bytes]]:
     """Where the items of a body stand that is known to be good, and their bytes."""
+    reader = array_reader(at)
+    found = None if reader is None else reader(body)
+    if found is not None:
+        return found[:2], found[2]
     span = span_of(body, at)
     assert span is not None  # noqa: S101 - the items were read from there
     return span, list(map(bytes, parse_array(body[span[0] : span[1]])))

@@ -15,6 +15,7 @@ from rules.itemkeys import key_reader
 from rules.jsonshape import check_depth
 from rules.jsontext import parse, parse_array, span_of, text_of
 from rules.model import Align, Batch, Key, Offenders, Rule, Verdict
+from rules.native import array_reader
 from rules.pointer import MISSING, Pointer
 
 _MESSAGE_MEMBERS: Final = ("message", "detail", "errorMessage", "error", "errors", "title")
@@ -83,15 +84,20 @@ def results(rule: Rule, response: Response, keys: Sequence[Key | None]) -> list[
             response.body.decode()
         if rule.response.failed is not None or rule.response.duplicate is not None:
             check_depth(response.body)  # each result is parsed, and must be able to
+        reader = array_reader(at)
+        found = None if reader is None else reader(response.body)
+        if found is not None:
+            start, end, raws = found
+            return _aligned(rule, raws, response.body[start:end], keys)
         span = span_of(response.body, at)
         if span is None:
             return None
-        return _aligned(rule, response.body[span[0] : span[1]], keys)
+        return _read_exactly(rule, response.body[span[0] : span[1]], keys)
     except ValueError:
         return None
 
 
-def _aligned(rule: Rule, value: bytes, keys: Sequence[Key | None]) -> list[bytes] | None:
+def _read_exactly(rule: Rule, value: bytes, keys: Sequence[Key | None]) -> list[bytes] | None:
     is_list = value.startswith(b"[")
     if rule.response.align is Align.SINGLE:
         if len(keys) != 1:
@@ -101,10 +107,16 @@ def _aligned(rule: Rule, value: bytes, keys: Sequence[Key | None]) -> list[bytes
             return [value]
     elif not is_list:
         return None
-    raws = list(map(bytes, parse_array(value)))
+    return _aligned(rule, list(map(bytes, parse_array(value))), value, keys)
+
+
+def _aligned(
+    rule: Rule, raws: list[bytes], array: bytes, keys: Sequence[Key | None]
+) -> list[bytes] | None:
+    """The elements of ``array`` as the results of what was sent."""
     if len(raws) != len(keys) or rule.response.align is Align.LOOKUP:
         return None
-    return _by_key(rule, raws, value, keys) if rule.response.align is Align.KEY else raws
+    return _by_key(rule, raws, array, keys) if rule.response.align is Align.KEY else raws
 
 
 def _by_key(

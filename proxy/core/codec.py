@@ -17,6 +17,7 @@ import struct
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
+from proxy.core.native import usual_records
 from proxy.core.record import (
     FINGERPRINT_BYTES,
     TOKEN_BYTES,
@@ -84,6 +85,11 @@ def encode(record: Held | Doubt | Done) -> bytes:
     return bytes((VERSION, flags)) + record.token + attempt + deadline + fingerprint + since
 
 
+def usual_head(token: bytes, processed_at: int) -> bytes:
+    """What a ``Done`` with a fingerprint and its own result begins with."""
+    return _USUAL + token + processed_at.to_bytes(6, "big")
+
+
 def encode_commits(
     steps: Sequence[Commit | Done], token: bytes, before: Mapping[int, bytes]
 ) -> list[bytes]:
@@ -118,6 +124,8 @@ def decode_each(
 
     One loop without a call an item, half of what ``decode`` takes for each: this is the most of
     what a replay costs here. A delivery's records share their first 20 bytes, read once."""
+    if usual_records is not None and (made := usual_records(values, _USUAL, Done)) is not None:
+        return made  # type: ignore[return-value]
     records: list[Done | _Read] = []
     known, usual, token, processed_at = b"", False, b"", 0
     for value in values:

@@ -16,17 +16,23 @@ from hashlib import blake2b
 from itertools import chain
 from operator import add
 from struct import Struct
-from typing import Final
+from typing import Final, Protocol
 
+from proxy.core.native import KeyDigester
 from rules.model import Key
 
 DIGEST_BYTES: Final = 24
+_BLOCK: Final = 128
 BUCKETS: Final = 64
 _CHARS: Final = DIGEST_BYTES * 4 // 3
 _TEXT: Final = Struct(f"{_CHARS}s")
 _URLSAFE: Final = bytes.maketrans(b"+/", b"-_")
 _CACHED_SCOPES: Final = 4096
 _DIGEST: Final = re.compile(rf"[A-Za-z0-9_-]{{{_CHARS}}}")
+
+
+class _Digester(Protocol):
+    def store_keys(self, keys: Sequence[Key]) -> list[bytes] | None: ...
 
 
 def _string(text: str) -> bytes:
@@ -61,6 +67,7 @@ class KeyMaker:
         # BLAKE2b takes 64 bytes of key at most; any length may stand in the file.
         self._secret = blake2b(secret, digest_size=64).digest() if secret else b""
         self._hashers: dict[tuple[str, int, tuple[str, ...]], blake2b] = {}
+        self._digesters: dict[tuple[str, int, tuple[str, ...]], _Digester] = {}
 
     @property
     def keyed(self) -> bool:
@@ -74,6 +81,10 @@ class KeyMaker:
     ) -> list[bytes]:
         """One store key for each, in order. Half a microsecond a key: what keys have in common is
         hashed once, and all digests become text in one go."""
+        if KeyDigester is not None:
+            digester = self._digester(rule_name, generation, scope)
+            if (made := digester.store_keys(keys)) is not None:
+                return made
         shared = self._hasher(rule_name, generation, scope)
         headed: dict[int, blake2b] = {}  # by the length of a text: most keys have the same
         digests = []
@@ -108,9 +119,27 @@ class KeyMaker:
         kept = self._hashers.get((rule_name, generation, scope))
         if kept is None:
             kept = blake2b(digest_size=DIGEST_BYTES, key=self._secret)
-            parts = (_string(rule_name), _integer(generation), _integer(len(scope)))
-            kept.update(b"".join((*parts, *map(_string, scope))))
+            kept.update(_shared_text(rule_name, generation, scope))
             if len(self._hashers) >= _CACHED_SCOPES:
                 self._hashers.clear()
             self._hashers[rule_name, generation, scope] = kept
         return kept
+
+    def _digester(self, rule_name: str, generation: int, scope: tuple[str, ...]) -> _Digester:
+        """The same for the compiled build, where a key is a block in front of the text."""
+        kept = self._digesters.get((rule_name, generation, scope))
+        if kept is None:
+            assert KeyDigester is not None  # noqa: S101 - it was asked before
+            block = self._secret.ljust(_BLOCK, b"\0") if self._secret else b""
+            lead = block + _shared_text(rule_name, generation, scope)
+            kept = KeyDigester(lead, len(self._secret), self._heads)
+            if len(self._digesters) >= _CACHED_SCOPES:
+                self._digesters.clear()
+            self._digesters[rule_name, generation, scope] = kept
+        return kept
+
+
+def _shared_text(rule_name: str, generation: int, scope: tuple[str, ...]) -> bytes:
+    """What is hashed for every key of these, in front of it."""
+    parts = (_string(rule_name), _integer(generation), _integer(len(scope)))
+    return b"".join((*parts, *map(_string, scope)))

@@ -213,7 +213,11 @@ def _record(value: bytes | _T) -> Record | _T:
 
 
 def _pick(values: Sequence[_T], indexes: Sequence[int]) -> Sequence[_T]:
-    return values if len(indexes) == len(values) else [values[i] for i in indexes]
+    if len(indexes) == len(values):
+        return values
+    if isinstance(indexes, range):
+        return values[indexes.start : indexes.stop]
+    return [values[i] for i in indexes]
 
 
 def _in_order(

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from proxy.core import codec
+from proxy.core.commits import Commits
+from proxy.core.native import commit_words
 from proxy.core.record import (
     Applied,
     Busy,
@@ -111,6 +113,9 @@ def pack_claims(fingerprints: Sequence[bytes | None], token: bytes, terms: Terms
 def pack_settles(steps: Sequence[Settlement], token: bytes, terms: Terms) -> Arguments:
     """The groups, and the values of the commits in order."""
     tail = _settle_terms(terms)
+    if isinstance(steps, Commits) and (words := _words_of(steps, token)) is not None:
+        head = _SETTLE_GROUP.pack(len(steps), _KINDS[Commit], False, token)
+        return Arguments(head + tail, len(steps), words)
     groups: list[bytes] = []
     pieces: list[bytes] = []
     count = 0
@@ -125,6 +130,14 @@ def pack_settles(steps: Sequence[Settlement], token: bytes, terms: Terms) -> Arg
         elif flag and kind == _KINDS[MarkDoubt]:
             groups.extend(step.fingerprint for step in members)  # type: ignore[union-attr,misc]
     return Arguments(b"".join(groups), count, b"".join(pieces))
+
+
+def _words_of(commits: Commits, token: bytes) -> bytes | None:
+    """By the compiled build, where it is that and each has what a commit usually has."""
+    if commit_words is None:
+        return None
+    head = codec.usual_head(token, commits.processed_at)
+    return commit_words(commits.fingerprints, commits.results, head)
 
 
 def _run(step: Settlement) -> tuple[int, bool]:

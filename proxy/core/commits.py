@@ -1,0 +1,41 @@
+"""Many commits as columns. Law: it reads as the list of ``Commit`` that it stands for.
+
+A batch that was accepted makes one for each item, all of them alike but for content and result;
+what packs them for a store takes the columns, without a value for each item.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import overload
+
+from proxy.core.record import Commit
+
+
+class Commits(Sequence[Commit]):
+    """Commits of one time, none of them from a template. ``results[i]`` None: without a body."""
+
+    __slots__ = ("fingerprints", "processed_at", "results")
+
+    def __init__(
+        self,
+        fingerprints: Sequence[bytes | None],
+        processed_at: int,
+        results: Sequence[bytes | None],
+    ) -> None:
+        self.fingerprints = fingerprints
+        self.processed_at = processed_at
+        self.results = results
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    @overload
+    def __getitem__(self, index: int) -> Commit: ...
+    @overload
+    def __getitem__(self, index: slice) -> Commits: ...
+    def __getitem__(self, index: int | slice) -> Commit | Commits:
+        prints, results = self.fingerprints[index], self.results[index]
+        if isinstance(index, slice):
+            return Commits(prints, self.processed_at, results)  # type: ignore[arg-type]
+        return Commit(prints, self.processed_at, results)  # type: ignore[arg-type]

@@ -1,0 +1,22 @@
+"""What the compiled build makes of a whole batch in one go. Law: it is asked first, and what it
+does not give is made one by one; the pure build has none of it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+try:
+    from proxy.core import _pack
+except ImportError:
+    IS_HERE = False
+else:
+    IS_HERE = True
+
+KeyDigester: Final = _pack.KeyDigester if IS_HERE else None
+"""Store keys of one rule, generation and scope."""
+
+commit_words: Final = _pack.commit_words if IS_HERE else None
+"""Done records as words of a command."""
+
+usual_records: Final = _pack.usual_records if IS_HERE else None
+"""The records in a list of stored values."""

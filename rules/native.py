@@ -1,0 +1,64 @@
+"""The readers of the compiled build. Law: they are asked first, and what they do not give the
+exact way gives; the pure build has none of them and goes the exact way alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Final
+
+from rules.derived import once_a_rule
+from rules.model import Key, Rule
+from rules.pointer import Pointer
+
+try:
+    from rules import _scan
+except ImportError:
+    IS_HERE = False
+else:
+    IS_HERE = True
+
+Items = tuple[list[Key | None], list[bytes | None]]
+Found = tuple[int, int, list[bytes]]
+Spans = list[tuple[int, int] | None]
+
+
+@once_a_rule
+def item_reader(rule: Rule) -> Callable[[bytes, int], Items | None] | None:
+    """Items' keys and fingerprints in a body that is UTF-8, of so many items at most."""
+    request = rule.request
+    keys = tuple([pointer.tokens for pointer in request.key])
+    excluded = tuple([pointer.tokens for pointer in request.fingerprint_exclude])
+    if not IS_HERE or not all(keys) or not all(excluded):
+        return None
+    try:
+        reader = _scan.ItemReader(request.items.tokens, keys, excluded, not request.ignore_mismatch)
+    except ValueError:  # more pointers than it takes
+        return None
+    return reader.items
+
+
+@lru_cache(maxsize=1024)
+def array_reader(pointer: Pointer) -> Callable[[bytes], Found | None] | None:
+    """The array at ``pointer`` in a text that is UTF-8: where it stands, and its elements."""
+    if not IS_HERE:
+        return None
+    try:
+        return _scan.ArrayReader(pointer.tokens).read
+    except ValueError:
+        return None
+
+
+@lru_cache(maxsize=1024)
+def member_finder(names: tuple[str, ...]) -> Callable[[bytes], Spans | None] | None:
+    """Where the values of these members of an object stand, each the last of its name."""
+    if not IS_HERE:
+        return None
+    try:
+        return _scan.MemberFinder(names).find
+    except ValueError:
+        return None
+
+
+ended: Final[Callable[[list[bytes], bytes], bytes | None] | None] = _scan.ended if IS_HERE else None
+"""The array of results, each with another ending in place of its brace."""

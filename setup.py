@@ -1,6 +1,6 @@
-"""The compiled build: `IDEMPROXY_COMPILE=1 pip wheel --no-build-isolation .`, beside mypy, Cython and
-the libraries, has mypyc make C of the hot path, and Cython of two modules that the pure build has
-not: they read and pack whole batches at once.
+"""The compiled build: `IDEMPROXY_COMPILE=1 pip wheel --no-build-isolation .`, beside mypy, Cython
+and the libraries, has mypyc make C of the hot path, and Cython of two modules that the pure build
+has not: they read and pack whole batches at once.
 
 Without the variable this is a pure build, which needs neither a compiler nor mypy: the pure Python
 is what is developed and what `pip install` gives. The compiled build has the `.py` files too.
@@ -36,11 +36,13 @@ COMPILED = [
     "rules/render.py",
     "rules/request.py",
     "rules/response.py",
+    "rules/rows.py",
     # the core
     "proxy/core/answer.py",
     "proxy/core/codec.py",
     "proxy/core/commits.py",
     "proxy/core/delivery.py",
+    "proxy/core/fates.py",
     "proxy/core/isolation.py",
     "proxy/core/keys.py",
     "proxy/core/plan.py",

@@ -12,7 +12,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from msgspec.structs import replace
 
 from proxy.core.commits import Commits
-from proxy.core.fate import Code, Fate, all_new, failed, from_record, new, replayed
+from proxy.core.fate import Code, Fate, Outcome, failed, from_record, new, replayed
+from proxy.core.fates import AlikeFates
 from proxy.core.record import (
     Commit,
     Conflict,
@@ -94,13 +95,12 @@ class Adopting:
         most, kept = run.rule.max_result_bytes, list[bytes | None](results)
         if max(map(len, results)) > most:
             kept = [raw if len(raw) <= most else None for raw in results]
-        fates = all_new(results, now)
-        if are_all(items, len(run.fates)):
-            run.fates[:] = fates
+        if are_all(items, run.items):
+            run.alike = AlikeFates(results, Outcome.NEW, now)
             prints = run.fingerprints
         else:
-            for item, fate in zip(items, fates, strict=True):
-                run.fates[item] = fate
+            for item, result in zip(items, results, strict=True):
+                run.fates[item] = new(result, now)
             prints = [run.fingerprints[i] for i in items]
         await self._settle_each(run, rnd, items, Commits(prints, now, kept))
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from proxy.adopting import mismatch
-from proxy.core.fate import from_record, from_records
+from proxy.core.fate import Outcome, from_record, from_records
+from proxy.core.fates import AlikeFates
 from proxy.core.record import Busy, ClaimReply, Done, InDoubt, Mismatch, Won
 from proxy.errors import StoreUnavailable
 from proxy.run import Round, Run
@@ -22,8 +23,9 @@ def note_claims(
     busy: dict[int, int] = {}
     kinds = set(map(type, replies))
     if kinds == {Won}:
-        rnd.won.update(zip(indexes, replies, strict=True))  # type: ignore[arg-type]
-    elif kinds == {Done}:
+        _win(rnd, indexes, replies)  # type: ignore[arg-type]
+        return busy
+    if kinds == {Done}:
         _replay(run, rnd, indexes, replies)  # type: ignore[arg-type]
     else:
         for index, reply in zip(indexes, replies, strict=True):
@@ -33,10 +35,26 @@ def note_claims(
     return busy
 
 
+def _win(rnd: Round, indexes: Sequence[int], replies: Sequence[Won]) -> None:
+    """All of them are mine: mostly for the first time, which is one reply for each."""
+    first = replies[0]
+    if replies.count(first) == len(indexes):
+        rnd.won = dict.fromkeys(indexes, first)
+        rnd.suspects = len(indexes) if first.suspect else 0
+    else:
+        rnd.won.update(zip(indexes, replies, strict=True))
+        rnd.suspects = sum([won.suspect for won in replies])
+
+
 def _replay(run: Run, rnd: Round, indexes: Sequence[int], records: Sequence[Done]) -> None:
     """All of them were done before."""
+    results = [record.result for record in records]
+    times = [record.processed_at for record in records]
+    if len(records) == run.items and times.count(times[0]) == len(times) and None not in results:
+        run.alike = AlikeFates(results, Outcome.REPLAYED, times[0])  # type: ignore[arg-type]
+        return
     fates = from_records(records)
-    if len(fates) == len(run.fates):
+    if len(fates) == run.items:
         run.fates[:] = fates
     else:
         for index, fate in zip(indexes, fates, strict=True):

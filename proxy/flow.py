@@ -111,7 +111,7 @@ class Flow:
         loop, unless the caller abandons the work before."""
         loop = asyncio.get_running_loop()
         rule, items = exchange.rule, len(exchange.batch)
-        run = Run(exchange, terms_of(rule), loop.time(), self._clock, [None] * items)
+        run = Run(exchange, terms_of(rule), loop.time(), self._clock, items)
         self._observer.in_flight(items)
         underway = Underway(run, self._observer, told, self._deadlines.of(rule.deadline))
         self._under_way[underway] = None
@@ -136,11 +136,11 @@ class Flow:
         except Exception as error:  # noqa: BLE001 - a task tells of it, as of any other
             self._start(underway, partial(_fail, error))
             return
-        if None in run.fates or rnd.bodyless:
+        if not run.is_decided or rnd.bodyless:
             self._start(underway, partial(self._rounds.go_on, run, plan, rnd, busy))
             return
         underway.answer()
-        self._observer.in_flight(-len(run.fates))
+        self._observer.in_flight(-run.items)
         self._ended(underway)
 
     def _start(self, underway: Underway, work: _Work) -> None:
@@ -168,7 +168,7 @@ class Flow:
         else:
             underway.answer()
         finally:
-            self._observer.in_flight(-len(underway.run.fates))
+            self._observer.in_flight(-underway.run.items)
 
     async def drain(self, timeout: float) -> bool:
         """Wait for requests under way and then for the backlog. False: time ran out."""

@@ -120,7 +120,7 @@ class Rounds:
         is_first: bool = False,
     ) -> None:
         """Forward what a claim round won, and what nobody answered for where the rule says so."""
-        if None not in run.fates:  # replays, and nothing else
+        if run.is_decided:  # replays, and nothing else
             if claimed.bodyless:
                 await self._adopting.complete(run, claimed, claimed.bodyless)
             return
@@ -159,7 +159,10 @@ class Rounds:
         busy = note_claims(run, rnd, indexes, replies)
         if rnd.won:
             rnd.open.update(rnd.won)
-            self._waiting.hold([run.store_keys[i] or b"" for i in rnd.won])
+            keys = run.store_keys
+            if len(rnd.won) < len(keys):
+                keys = [keys[i] for i in rnd.won]
+            self._waiting.hold(keys)  # type: ignore[arg-type] # what was claimed has a key
         return busy
 
     async def _refuse(
@@ -215,7 +218,7 @@ class Rounds:
 
 def _claim_of(run: Run, indexes: Sequence[int]) -> tuple[Sequence[bytes], Sequence[bytes | None]]:
     """The store keys and fingerprints of items that are to be claimed, which all have a key."""
-    if len(indexes) == len(run.fates):  # none is without, none is a repeat
+    if len(indexes) == run.items:  # none is without, none is a repeat
         return run.store_keys, run.fingerprints  # type: ignore[return-value]
     keys = [run.store_keys[i] for i in indexes]
     return keys, [run.fingerprints[i] for i in indexes]  # type: ignore[return-value]

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from proxy.core.answer import Course
 from proxy.core.fate import Code, Fate, echo_of, failed
+from proxy.core.fates import AlikeFates
 from proxy.core.record import Terms, Won
 from proxy.exchange import Exchange
 from rules.model import Rule
@@ -61,14 +62,14 @@ class Draft(NamedTuple):
     """An answer's body, rendered from ``base`` and ``fates`` before it was sure that they stay."""
 
     base: bytes
-    fates: list[Fate]
+    fates: Sequence[Fate]
     body: bytes
 
 
 @dataclass(slots=True)
 class Run:
-    """``fates[i]`` is None until item i is decided; ``in_flight`` and ``waiting`` say what an
-    undecided one is at, for an answer that cannot wait any longer."""
+    """``in_flight`` and ``waiting`` say what an undecided item is at, for an answer that cannot
+    wait any longer."""
 
     exchange: Exchange
     terms: Terms
@@ -76,7 +77,8 @@ class Run:
     """Loop time, which deadlines are reckoned in; some loops tell it in whole milliseconds."""
     clock: Callable[[], float]
     """Monotonic seconds, finely: what durations are measured with."""
-    fates: list[Fate | None]
+    items: int
+    """How many the request has."""
     store_keys: Sequence[bytes | None] = ()
     fingerprints: Sequence[bytes | None] = ()
     course: Course = field(default_factory=Course)
@@ -93,9 +95,26 @@ class Run:
     """Store calls of this request that nothing answered."""
     draft: Draft | None = None
     began: float = field(init=False)
+    alike: AlikeFates | None = None
+    """All fates at once, as long as nobody looks at one of them."""
+    _fates: list[Fate | None] = field(init=False)
 
     def __post_init__(self) -> None:
         self.began = self.clock()
+        self._fates = [None] * self.items
+
+    @property
+    def fates(self) -> list[Fate | None]:
+        """``fates[i]`` is None until item i is decided."""
+        if self.alike is not None:
+            self._fates[:] = self.alike
+            self.alike = None
+        return self._fates
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether every item is."""
+        return self.alike is not None or all(self._fates)  # a fate is true
 
     @property
     def rule(self) -> Rule:
@@ -123,10 +142,12 @@ class Run:
         for index in indexes:
             self.fates[index] = fate
 
-    def decided(self) -> list[Fate]:
+    def decided(self) -> Sequence[Fate]:
         """Every item's fate as of now; what is undecided is told as what it is at."""
-        if None not in self.fates:
-            return self.fates  # type: ignore[return-value]
+        if self.alike is not None:
+            return self.alike
+        if self.is_decided:
+            return self._fates  # type: ignore[return-value]
         return [f if f is not None else self._undecided(i) for i, f in enumerate(self.fates)]
 
     def _undecided(self, index: int) -> Fate:

@@ -18,7 +18,7 @@ from proxy.core.record import Commit, Settlement, SettleReply, Terms
 from proxy.errors import StoreUnavailable
 from proxy.observe import Observer
 from proxy.run import Round, Run, are_all
-from proxy.store.base import Store
+from proxy.store.base import Store, has_outage
 from proxy.waiting import Waiting
 
 log = logging.getLogger("proxy.settling")
@@ -170,7 +170,7 @@ class Settler:
         finally:
             rnd.open.difference_update(indexes)
             self._waiting.free(keys)
-        if rnd.recorded and StoreUnavailable not in map(type, replies):
+        if rnd.recorded and not has_outage(replies):
             return replies  # type: ignore[return-value]
         told = [None if isinstance(r, StoreUnavailable) else r for r in replies]
         unsettled = [p for p, r in enumerate(told) if r is None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from proxy.core.answer import Tally, headers_of, own_answer, proxy_headers, status_of, tally
@@ -28,8 +29,8 @@ def stitch(run: Run, observer: Observer) -> Answer:
 
 def draft(run: Run) -> None:
     """Render what the answer will be where nothing changes any more."""
-    if run.draft is None and None not in run.fates and run.course.accepted is not None:
-        fates = run.decided().copy()
+    if run.draft is None and run.is_decided and run.course.accepted is not None:
+        fates = run.alike or tuple(run.decided())
         base = run.course.accepted.body
         run.draft = Draft(base, fates, render(run.rule, base, fates))
 
@@ -48,12 +49,16 @@ def _with_proxy_headers(headers: Headers, counted: Tally) -> Headers:
     return kept + proxy_headers(counted)
 
 
-def _stitched(run: Run, fates: list[Fate], counted: Tally) -> Answer:
+def _are_the_same(fates: Sequence[Fate], others: Sequence[Fate]) -> bool:
+    return fates is others or (isinstance(fates, tuple) and fates == tuple(others))
+
+
+def _stitched(run: Run, fates: Sequence[Fate], counted: Tally) -> Answer:
     rule, course = run.rule, run.course
     status = status_of(fates, course, rule.response.partial_status)
     base = course.accepted.body if course.accepted else rule.response.envelope
     known = run.draft
-    if known is not None and known.base is base and known.fates == fates:  # the very same objects
+    if known is not None and known.base is base and _are_the_same(known.fates, fates):
         body = known.body
     else:
         body = render(rule, base, fates)

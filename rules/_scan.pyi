@@ -1,5 +1,7 @@
 """The reader of the compiled build; ``rules.native`` says where it is to be had."""
 
+from collections.abc import Sequence
+
 from rules.model import Key
 
 class ArrayReader:
@@ -22,4 +24,4 @@ class MemberFinder:
     def __init__(self, names: tuple[str, ...]) -> None: ...
     def find(self, body: bytes) -> list[tuple[int, int] | None] | None: ...
 
-def ended(results: list[bytes], ending: bytes) -> bytes | None: ...
+def ended(results: Sequence[bytes], ending: bytes, names: list[bytes]) -> bytes | None: ...

@@ -766,18 +766,24 @@ cdef class MemberFinder:
         return found if over_space(w.at + 1) == begin + PyBytes_GET_SIZE(body) else None
 
 
-def ended(list results not None, bytes ending not None):
+def ended(results not None, bytes ending not None, list names not None):
     """The JSON array of ``results``, each with ``ending`` in place of its closing brace. None where
-    one is no object with members, without space around it."""
+    one is no object with members, without space around it, or may have a member called as one of
+    ``names``, which are in quotes and made of ASCII letters and digits."""
     cdef Py_ssize_t size = 2, tail = PyBytes_GET_SIZE(ending), length
+    cdef Span quoted[POINTERS]
+    cdef int count = len(names)
     cdef char* out
-    cdef const char* text
+    if count > POINTERS:
+        return None
+    for i, name in enumerate(names):
+        quoted[i].start = <Text> PyBytes_AS_STRING(<bytes?> name)
+        quoted[i].size = PyBytes_GET_SIZE(name)
     for result in results:
         if type(result) is not bytes:
             return None
         length = PyBytes_GET_SIZE(result)
-        text = PyBytes_AS_STRING(result)
-        if length < 4 or text[0] != 123 or text[1] != 34 or text[length - 1] != 125:
+        if not is_free_of(<Text> PyBytes_AS_STRING(result), length, quoted, count):
             return None
         size += length + tail
     if len(results):
@@ -797,3 +803,26 @@ def ended(list results not None, bytes ending not None):
         out += tail
     out[0] = 93
     return whole
+
+
+cdef bint is_free_of(Text text, Py_ssize_t size, const Span* quoted, int count) noexcept nogil:
+    """Whether ``text``, which is JSON, is an object with members and surely none of the names."""
+    cdef Text p = text
+    cdef Text end = text + size
+    cdef int i
+    if size < 4 or p[0] != 123 or p[1] != 34 or end[-1] != 125:
+        return False
+    while p < end:
+        if kind[p[0]] == PLAIN:
+            p += 1
+        elif p[0] == 34:
+            for i in range(count):
+                if p[1] == quoted[i].start[1] and end - p >= quoted[i].size:
+                    if memcmp(p, quoted[i].start, quoted[i].size) == 0:
+                        return False
+            p += 1
+        elif p[0] == 92 and p[1] != 117:
+            p += 2
+        else:
+            return False
+    return True

@@ -3,7 +3,7 @@ exact way gives; the pure build has none of them and goes the exact way alone.""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -60,5 +60,8 @@ def member_finder(names: tuple[str, ...]) -> Callable[[bytes], Spans | None] | N
         return None
 
 
-ended: Final[Callable[[list[bytes], bytes], bytes | None] | None] = _scan.ended if IS_HERE else None
-"""The array of results, each with another ending in place of its brace."""
+ended: Final[Callable[[Sequence[bytes], bytes, list[bytes]], bytes | None] | None] = (
+    _scan.ended if IS_HERE else None
+)
+"""The array of results, each with another ending in place of its brace, where none of the names, in
+quotes, may stand in any."""

@@ -22,6 +22,7 @@ from rules.model import Fields, Rule
 from rules.native import ended, member_finder
 from rules.pointer import Pointer
 from rules.row import ErrorBody, Row
+from rules.rows import AlikeRows
 
 _WRITE: Final = msgspec.json.Encoder().encode
 _ADDED_RESULTS: Final = Pointer("/results")
@@ -55,6 +56,7 @@ class _Painter:
         named = (fields.is_idempotent, fields.processed_at, fields.error)
         self._names = frozenset(name for name in named if name is not None)
         self._quoted = list(map(_WRITE, self._names))
+        self._are_letters = all(name.isascii() and name.isalnum() for name in self._names)
         self._escaped = escaped_spelling(self._names)
         self._wrap = None if wrap is None else b"{" + _WRITE(wrap) + b":"
         flag, time = fields.is_idempotent, fields.processed_at
@@ -66,13 +68,15 @@ class _Painter:
 
     def list(self, rows: Sequence[Row]) -> bytes:
         """The JSON array of all the rows."""
+        if isinstance(rows, AlikeRows) and ended is not None and self._are_letters:
+            listed = ended(
+                rows.results, self._ending(rows.is_idempotent, rows.processed_at), self._quoted
+            )
+            if listed is not None:
+                return listed
         results = [row.result or b"" for row in rows]
         if self._has_names(b"".join(results)):
             return b"".join((b"[", b",".join(map(self.paint, rows)), b"]"))
-        if ended is not None and rows and (alike := self._alike(rows)) is not None:
-            listed = ended(results, alike)
-            if listed is not None:
-                return listed
         painted: list[bytes] = []
         add = painted.append
         flag = False
@@ -89,15 +93,6 @@ class _Painter:
             else:
                 add(self.paint(row))
         return b"".join((b"[", b",".join(painted), b"]"))
-
-    def _alike(self, rows: Sequence[Row]) -> bytes | None:
-        """The one ending of all rows; None where they differ, or one has an error or no result."""
-        first = rows[0]
-        flag, time = first.is_idempotent, first.processed_at
-        for row in rows:
-            if row.processed_at != time or row.is_idempotent is not flag or row.error is not None:
-                return None
-        return self._ending(flag, time)
 
     def paint(self, row: Row) -> bytes:
         """One row."""
@@ -318,6 +313,9 @@ def _opens_with(base: bytes, brackets: bytes) -> bool:
 
 def _counted(rows: Sequence[Row]) -> dict[str, int]:
     """Replayed items are successes too."""
+    if isinstance(rows, AlikeRows):
+        idempotent = len(rows) if rows.is_idempotent else 0
+        return {"total": len(rows), "succeeded": len(rows), "idempotent": idempotent, "failed": 0}
     failed = sum([row.error is not None for row in rows])
     idempotent = sum([row.is_idempotent and row.error is None for row in rows])
     return {

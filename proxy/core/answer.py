@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 from proxy.core.delivery import Delivery
 from proxy.core.fate import SUCCESSES, Code, Fate, Outcome
+from proxy.core.fates import AlikeFates
 from proxy.core.upstream import Headers, Reply
 
 _OWN_ANSWER: Final = frozenset({Delivery.REJECTED, Delivery.REFUSED, Delivery.UNAVAILABLE})
@@ -78,6 +79,8 @@ class Tally(NamedTuple):
 
 
 def tally(fates: Sequence[Fate]) -> Tally:
+    if isinstance(fates, AlikeFates):
+        return Tally(len(fates), 0, {fates.outcome: len(fates)})
     kinds = [fate.outcome for fate in fates]
     # Mostly all are the same; an enum is compared fast, but hashed slowly.
     same = kinds.count(kinds[0]) == len(kinds)
@@ -124,6 +127,8 @@ def own_answer(counted: Tally, course: Course, decided_upstream: int) -> Reply |
 def status_of(fates: Sequence[Fate], course: Course, partial_status: int | None) -> int:
     """The status of a stitched answer. ``partial_status`` None: the first failing call's."""
     accepted = course.accepted.status if course.accepted else 200
+    if isinstance(fates, AlikeFates):
+        return accepted
     errors = [f.error for f in fates]
     failures = len(errors) - errors.count(None)
     if not failures:

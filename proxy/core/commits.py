@@ -7,7 +7,7 @@ what packs them for a store takes the columns, without a value for each item.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import overload
+from typing import Any
 
 from proxy.core.record import Commit
 
@@ -30,12 +30,7 @@ class Commits(Sequence[Commit]):
     def __len__(self) -> int:
         return len(self.results)
 
-    @overload
-    def __getitem__(self, index: int) -> Commit: ...
-    @overload
-    def __getitem__(self, index: slice) -> Commits: ...
-    def __getitem__(self, index: int | slice) -> Commit | Commits:
+    def __getitem__(self, index: Any) -> Any:
         prints, results = self.fingerprints[index], self.results[index]
-        if isinstance(index, slice):
-            return Commits(prints, self.processed_at, results)  # type: ignore[arg-type]
-        return Commit(prints, self.processed_at, results)  # type: ignore[arg-type]
+        kind = Commits if isinstance(index, slice) else Commit
+        return kind(prints, self.processed_at, results)

@@ -107,11 +107,6 @@ def new(result: bytes | None, processed_at: int) -> Fate:
     return Fate(result, False, processed_at)
 
 
-def all_new(results: Sequence[bytes], processed_at: int) -> list[Fate]:
-    """The same for many."""
-    return [Fate(result, False, processed_at) for result in results]
-
-
 def replayed(result: bytes | None, processed_at: int) -> Fate:
     """Done before: from its record, or adopted from the service."""
     return Fate(result, True, processed_at, None, Outcome.REPLAYED)

@@ -14,7 +14,14 @@ from proxy.core.record import Record, Settlement, Terms
 from proxy.errors import StoreUnavailable
 from proxy.limit import Limit
 from proxy.observe import Observer
-from proxy.store.base import Claims, PromptStore, ScannableStore, Settles, StoreInfo
+from proxy.store.base import (
+    Claims,
+    PromptStore,
+    ScannableStore,
+    Settles,
+    StoreInfo,
+    has_outage,
+)
 from proxy.store.breaker import Breaker
 from proxy.store.receive import Receiver
 
@@ -134,7 +141,7 @@ class GuardedStore:
     def answered(self, op: str, began: float, answer: object) -> None:
         self._breaker.succeeded()
         # A shard that did not answer is an error, and no reason to leave the others alone.
-        whole = not isinstance(answer, list) or StoreUnavailable not in map(type, answer)
+        whole = not isinstance(answer, list) or not has_outage(answer)
         self._observer.store_call(op, time.perf_counter() - began, ok=whole)
 
     def failed(self, op: str, began: float) -> None:

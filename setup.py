@@ -32,6 +32,7 @@ COMPILED = [
     "rules/jsontext.py",
     "rules/match.py",
     "rules/model.py",
+    "rules/packed.py",
     "rules/pointer.py",
     "rules/render.py",
     "rules/request.py",

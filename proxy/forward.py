@@ -181,7 +181,8 @@ class Forwarder:
         delivered = self._read(run, items, reply)
         if delivered.delivery is not Delivery.ACCEPTED:  # else until each is decided
             run.in_flight.difference_update(items)
-        run.course.note(delivered.delivery, delivered.reply)
+        array = delivered.response.array if delivered.response is not None else None
+        run.course.note(delivered.delivery, delivered.reply, array)
         self._observer.upstream_call(run.rule.name, purpose, delivered.delivery, ended - started)
         return delivered
 
@@ -203,7 +204,8 @@ class Forwarder:
                 matched = [run.rule.response.accepted_item] * len(items)
             else:
                 keys = run.exchange.batch.keys
-                matched = results(run.rule, response, [keys[i] for i in items])
+                sent = keys if len(items) == len(keys) else [keys[i] for i in items]
+                matched = results(run.rule, response, sent)
             if matched is None:
                 delivery = Delivery.UNKNOWN
         return _Delivered(delivery, said, response, reply, matched or ())

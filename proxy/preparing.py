@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from proxy.core.keys import KeyMaker
-from proxy.core.plan import Plan, make_plan
+from proxy.core.plan import Plan, make_plan, plain_plan
 from proxy.core.record import Terms
 from rules.derived import once_a_rule
 from rules.model import Batch, Rule
+from rules.packed import PackedKeys
 
 
 class Prepared(NamedTuple):
@@ -26,6 +27,10 @@ class Prepared(NamedTuple):
 
 def prepare(rule: Rule, batch: Batch, scope: tuple[str, ...], keys: KeyMaker) -> Prepared:
     """Everything about a batch that can be known without asking anybody."""
+    if isinstance(batch.keys, PackedKeys):  # every item has one
+        packed = keys.store_keys(rule.name, rule.generation, scope, batch.keys)
+        if len(set(packed)) == len(packed):
+            return Prepared(plain_plan(len(packed)), packed, batch.fingerprints)
     plan = make_plan(
         batch.keys,
         batch.problems,

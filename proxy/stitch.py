@@ -32,7 +32,7 @@ def draft(run: Run) -> None:
     if run.draft is None and run.is_decided and run.course.accepted is not None:
         fates = run.alike or tuple(run.decided())
         base = run.course.accepted.body
-        run.draft = Draft(base, fates, render(run.rule, base, fates))
+        run.draft = Draft(base, fates, render(run.rule, base, fates, run.course.array))
 
 
 def _handed_on(own: Reply, counted: Tally) -> Answer:
@@ -56,12 +56,14 @@ def _are_the_same(fates: Sequence[Fate], others: Sequence[Fate]) -> bool:
 def _stitched(run: Run, fates: Sequence[Fate], counted: Tally) -> Answer:
     rule, course = run.rule, run.course
     status = status_of(fates, course, rule.response.partial_status)
-    base = course.accepted.body if course.accepted else rule.response.envelope
+    base, array = rule.response.envelope, None
+    if course.accepted is not None:
+        base, array = course.accepted.body, course.array
     known = run.draft
     if known is not None and known.base is base and _are_the_same(known.fates, fates):
         body = known.body
     else:
-        body = render(rule, base, fates)
+        body = render(rule, base, fates, array)
     return Answer(status, headers_of(fates, counted, course, status), body)
 
 

@@ -26,11 +26,9 @@ class Waiting:
 
     def hold(self, keys: Sequence[bytes]) -> None:
         """These keys are claimed by a request of this process."""
-        if self._held.keys().isdisjoint(keys):
-            self._held.update(dict.fromkeys(keys))
-            return
+        held = self._held
         for key in keys:
-            self._held.setdefault(key, None)
+            held.setdefault(key, None)
 
     def free(self, keys: Iterable[bytes]) -> None:
         """They are not any more: settled, or given up."""

@@ -12,11 +12,13 @@ This is the compiled build's reader; the pure one has none and goes the way of `
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.unicode cimport PyUnicode_DecodeUTF8
-from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdint cimport uint8_t
 from libc.stdlib cimport qsort
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memchr, memcmp, memcpy
 
+
+cdef extern from "<string.h>" nogil:
+    void* memmem(const void* text, size_t size, const void* name, size_t name_size)
 
 cdef extern from "blake2b.h" nogil:
     void b2b_each(int n, const uint8_t** texts, const size_t* sizes, uint8_t** digests,
@@ -617,7 +619,8 @@ cdef class ItemReader(ArrayReader):
 
     cdef Wanted _wanted
     cdef bint _compares
-    cdef Py_ssize_t _most
+    cdef Py_ssize_t _most, _count, _used
+    cdef uint8_t* _keys
     cdef list _prints
     cdef int _pending
     cdef Text _texts[LANES]
@@ -638,27 +641,30 @@ cdef class ItemReader(ArrayReader):
             self._wanted.lengths[i] = len(tokens)
 
     def items(self, bytes body not None, Py_ssize_t most):
-        """Each item's key and fingerprint (None where they are not wanted); None where the exact
-        way decides: an item without a good key, more items than ``most``."""
+        """How many items there are, their keys as ``rules.packed`` has them, and their
+        fingerprints (None where they are not wanted); None where the exact way decides: an item
+        without a good key, more items than ``most``."""
         cdef Walk w
-        cdef list keys = []
         w.wanted = &self._wanted
         w.out = canonical
         w.out_end = canonical + TEXT
         self._most = most
+        self._count = self._used = self._pending = 0
         self._prints = prints = []
-        self._pending = 0
-        if not self._read(&w, body, keys):
+        # A key takes less than its member's text, `"":"k"`, and an integer less than a string.
+        keys = PyBytes_FromStringAndSize(NULL, PyBytes_GET_SIZE(body))
+        self._keys = <uint8_t*> PyBytes_AS_STRING(keys)
+        if not self._read(&w, body, None):
             return None
         if self._compares:
             self._flush()
         else:
-            prints = [None] * len(keys)
-        return keys, prints
+            prints = [None] * self._count
+        return self._count, keys[: self._used], prints
 
     cdef bint _element(self, Walk* w, int depth, list into) except *:
         cdef int i
-        if len(into) == self._most:
+        if self._count == self._most:
             return False
         if self._pending == LANES or w.out - canonical > TEXT // 2:
             self._flush()
@@ -668,10 +674,11 @@ cdef class ItemReader(ArrayReader):
         self._texts[self._pending] = w.out
         if not write(w, depth, (<unsigned int> 1 << self._wanted.pointers) - 1, 0):
             return False
-        key = self._key(w)
-        if key is None:
-            return False
-        into.append(key)
+        for i in range(self._wanted.keys):
+            if not is_key(&w.found[i]):
+                return False
+            self._pack(&w.found[i])
+        self._count += 1
         if self._compares:
             self._sizes[self._pending] = w.out - self._texts[self._pending]
             self._pending += 1
@@ -679,13 +686,15 @@ cdef class ItemReader(ArrayReader):
             w.out = canonical
         return True
 
-    cdef tuple _key(self, Walk* w):
-        cdef int i
-        if self._wanted.keys == 1:
-            value = key_value(&w.found[0])
-            return None if value is None else (value,)
-        values = [key_value(&w.found[i]) for i in range(self._wanted.keys)]
-        return None if None in values else tuple(values)
+    cdef void _pack(self, const Span* found) noexcept:
+        """A byte for its kind, one for its length, its text."""
+        cdef uint8_t* out = self._keys + self._used
+        cdef bint is_text = found.start[0] == 34
+        cdef Py_ssize_t size = found.size - 2 * is_text
+        out[0] = 115 if is_text else 105
+        out[1] = <uint8_t> size
+        memcpy(out + 2, found.start + is_text, size)
+        self._used += 2 + size
 
     cdef int _flush(self) except -1:
         """Hash the texts that stand in the buffer."""
@@ -702,26 +711,29 @@ cdef class ItemReader(ArrayReader):
         return 0
 
 
-cdef object key_value(const Span* found):
-    """A string of at most 255 bytes without an escape, or a 64-bit integer; else None."""
+cdef bint is_key(const Span* found) noexcept nogil:
+    """A string of at most 255 bytes without an escape, or a 64-bit integer."""
     cdef Text p = found.start
     cdef Py_ssize_t size = found.size, i
+    cdef bint negative
     if p == NULL:
-        return None
+        return False
     if p[0] == 34:
         for i in range(1, size - 1):
             if p[i] == 92:
-                return None
-        if size - 2 > MAX_KEY_BYTES:
-            return None
-        return PyUnicode_DecodeUTF8(<const char*> p + 1, size - 2, NULL)
-    if size > 20 or not (p[0] == 45 or is_digit(p[0])):
-        return None
+                return False
+        return size - 2 <= MAX_KEY_BYTES
+    negative = p[0] == 45
+    if not (negative or is_digit(p[0])):
+        return False
     for i in range(1, size):
         if not is_digit(p[i]):
-            return None
-    value = int(PyBytes_FromStringAndSize(<const char*> p, size))
-    return value if -(2**63) <= value < 2**64 else None
+            return False
+    size -= negative
+    if size != (19 if negative else 20):
+        return size < 20
+    return memcmp(p + negative, b"9223372036854775808" if negative else b"18446744073709551615",
+                  size) <= 0
 
 
 cdef class MemberFinder:
@@ -736,8 +748,9 @@ cdef class MemberFinder:
         self._kept = spans_of(names, self._names, POINTERS)
         self._count = len(names)
 
-    def find(self, bytes body not None):
-        """(start, end) or None for each; None where the exact way decides."""
+    def find(self, bytes body not None, Py_ssize_t known, Py_ssize_t behind):
+        """(start, end) or None for each; None where the exact way decides. At ``known`` begins a
+        value that was read before and ends at ``behind``; -1 for none."""
         cdef Walk w
         cdef Span name
         cdef Text begin = <Text> PyBytes_AS_STRING(body)
@@ -752,7 +765,9 @@ cdef class MemberFinder:
             if not plain_name(&w, &name):
                 return None
             start = w.at
-            if not skip(&w, 1):
+            if start - begin == known:
+                w.at = begin + behind
+            elif not skip(&w, 1):
                 return None
             for i in range(self._count):
                 if same(&name, &self._names[i]):
@@ -771,21 +786,17 @@ def ended(results not None, bytes ending not None, list names not None):
     one is no object with members, without space around it, or may have a member called as one of
     ``names``, which are in quotes and made of ASCII letters and digits."""
     cdef Py_ssize_t size = 2, tail = PyBytes_GET_SIZE(ending), length
-    cdef Span quoted[POINTERS]
-    cdef int count = len(names)
     cdef char* out
-    if count > POINTERS:
-        return None
-    for i, name in enumerate(names):
-        quoted[i].start = <Text> PyBytes_AS_STRING(<bytes?> name)
-        quoted[i].size = PyBytes_GET_SIZE(name)
     for result in results:
         if type(result) is not bytes:
             return None
         length = PyBytes_GET_SIZE(result)
-        if not is_free_of(<Text> PyBytes_AS_STRING(result), length, quoted, count):
+        out = PyBytes_AS_STRING(result)
+        if length < 4 or out[0] != 123 or out[1] != 34 or out[length - 1] != 125:
             return None
         size += length + tail
+    if may_have(b"".join(results), names):
+        return None
     if len(results):
         size -= 1
     whole = PyBytes_FromStringAndSize(NULL, size)
@@ -805,24 +816,13 @@ def ended(results not None, bytes ending not None, list names not None):
     return whole
 
 
-cdef bint is_free_of(Text text, Py_ssize_t size, const Span* quoted, int count) noexcept nogil:
-    """Whether ``text``, which is JSON, is an object with members and surely none of the names."""
-    cdef Text p = text
-    cdef Text end = text + size
-    cdef int i
-    if size < 4 or p[0] != 123 or p[1] != 34 or end[-1] != 125:
-        return False
-    while p < end:
-        if kind[p[0]] == PLAIN:
-            p += 1
-        elif p[0] == 34:
-            for i in range(count):
-                if p[1] == quoted[i].start[1] and end - p >= quoted[i].size:
-                    if memcmp(p, quoted[i].start, quoted[i].size) == 0:
-                        return False
-            p += 1
-        elif p[0] == 92 and p[1] != 117:
-            p += 2
-        else:
-            return False
-    return True
+cdef bint may_have(bytes text, list names) except *:
+    """Whether one of the names may stand in ``text``, as it is or by escapes."""
+    cdef const char* begin = PyBytes_AS_STRING(text)
+    cdef size_t size = PyBytes_GET_SIZE(text)
+    if memchr(begin, 92, size) != NULL and memmem(begin, size, b"\\u", 2) != NULL:
+        return True
+    for name in names:
+        if memmem(begin, size, PyBytes_AS_STRING(<bytes?> name), PyBytes_GET_SIZE(name)) != NULL:
+            return True
+    return False

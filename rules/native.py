@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Final
 
 from rules.derived import once_a_rule
-from rules.model import Key, Rule
+from rules.model import Rule
 from rules.pointer import Pointer
 
 try:
@@ -18,14 +18,15 @@ except ImportError:
 else:
     IS_HERE = True
 
-Items = tuple[list[Key | None], list[bytes | None]]
+Items = tuple[int, bytes, list[bytes | None]]
 Found = tuple[int, int, list[bytes]]
 Spans = list[tuple[int, int] | None]
 
 
 @once_a_rule
 def item_reader(rule: Rule) -> Callable[[bytes, int], Items | None] | None:
-    """Items' keys and fingerprints in a body that is UTF-8, of so many items at most."""
+    """The number, packed keys and fingerprints of the items in a body that is UTF-8, which are so
+    many at most."""
     request = rule.request
     keys = tuple([pointer.tokens for pointer in request.key])
     excluded = tuple([pointer.tokens for pointer in request.fingerprint_exclude])
@@ -50,7 +51,7 @@ def array_reader(pointer: Pointer) -> Callable[[bytes], Found | None] | None:
 
 
 @lru_cache(maxsize=1024)
-def member_finder(names: tuple[str, ...]) -> Callable[[bytes], Spans | None] | None:
+def member_finder(names: tuple[str, ...]) -> Callable[[bytes, int, int], Spans | None] | None:
     """Where the values of these members of an object stand, each the last of its name."""
     if not IS_HERE:
         return None

@@ -207,19 +207,21 @@ def with_fields(rule: Rule, row: Row) -> bytes:
 # ---- the whole body ----------------------------------------------------------------------------
 
 
-def render(rule: Rule, base: bytes, rows: Sequence[Row]) -> bytes:
+def render(
+    rule: Rule, base: bytes, rows: Sequence[Row], array: tuple[int, int] | None = None
+) -> bytes:
     """The answer: ``base`` (the service's own body, or the rule's envelope) with the list of
     results replaced and the counts rewritten; what is missing on the way to them is made.
 
     Without ``response.results`` the list is added at /results; a body that is no object becomes
-    ``{"results": [...]}``.
+    ``{"results": [...]}``. ``array``: where the list stands in ``base``, where that is known.
     """
     listed = _painter_of(rule).list(rows)
     response = rule.response
     if base is response.envelope:
         base, places = _frame(rule)
     else:
-        places = _places(base, _list_at(response.results), tuple(response.counts.items()))
+        places = _places(base, _list_at(response.results), tuple(response.counts.items()), array)
     if places is None:
         return _rendered(rule, base, listed, rows)
     numbers = _counted(rows) if response.counts else {}
@@ -249,11 +251,13 @@ def _frame(rule: Rule) -> tuple[bytes, _Places]:
     return body, _places(body, at, counts)
 
 
-def _places(base: bytes, at: Pointer, counts: _Counts) -> _Places:
+def _places(
+    base: bytes, at: Pointer, counts: _Counts, array: tuple[int, int] | None = None
+) -> _Places:
     """Where in ``base`` the list (name None) and the counts stand, in order. None where one of
     them does not, or stands in another."""
     try:
-        spans = _spans(base, [at, *(pointer for _, pointer in counts)])
+        spans = _spans(base, [at, *(pointer for _, pointer in counts)], array)
     except ValueError:
         return None
     names = (None, *(name for name, _ in counts))
@@ -263,14 +267,18 @@ def _places(base: bytes, at: Pointer, counts: _Counts) -> _Places:
     return found if apart and len(found) == len(names) else None
 
 
-def _spans(base: bytes, pointers: list[Pointer]) -> list[tuple[int, int] | None]:
+def _spans(
+    base: bytes, pointers: list[Pointer], array: tuple[int, int] | None
+) -> list[tuple[int, int] | None]:
     """Where the values at ``pointers`` stand. One look at the members serves all those that are
     members of the body itself, as mostly all of them are."""
     if not base.startswith(b"{") or any(len(pointer.tokens) != 1 for pointer in pointers):
         return [span_of(base, pointer, strict=False) for pointer in pointers]
     finder = member_finder(tuple([pointer.tokens[0] for pointer in pointers]))
-    if finder is not None and (found := finder(base)) is not None:
-        return found
+    if finder is not None:
+        found = finder(base, *(array or (-1, -1)))
+        if found is not None:
+            return found
     by_name = {member.name: (member.start, member.end) for member in members(base)}
     return [by_name.get(pointer.tokens[0]) for pointer in pointers]
 

@@ -34,6 +34,7 @@ from rules.jsonshape import TooDeep, array_length, check_depth
 from rules.jsontext import DuplicateMember, parse_array, parse_long_integers, span_of, validate
 from rules.model import Batch, Rule, Unreadable
 from rules.native import array_reader, item_reader
+from rules.packed import PackedKeys
 from rules.pointer import Pointer, index_in
 
 FINGERPRINT_BYTES: Final = 16
@@ -94,7 +95,9 @@ def _read_natively(rule: Rule, body: bytes) -> Batch | None:
         return None
     for pointer in rule.request.counts:
         span_of(body, pointer)
-    return Batch(body, read[0], {}, read[1], partial(_cut, body, rule.request.items))
+    count, packed, prints = read
+    keys = PackedKeys(packed, count, len(rule.request.key))
+    return Batch(body, keys, {}, prints, partial(_cut, body, rule.request.items))
 
 
 def _has_many_values(body: bytes) -> bool:

@@ -26,13 +26,14 @@ _UNREAD: Final = object()
 
 class Response:
     """A complete response. ``document`` is parsed when first asked for; MISSING where the body
-    is not JSON."""
+    is not JSON. ``array``: where in the body the results stand, once that was found out."""
 
-    __slots__ = ("_document", "body", "status")
+    __slots__ = ("_document", "array", "body", "status")
 
     def __init__(self, status: int, body: bytes) -> None:
         self.status = status
         self.body = body
+        self.array: tuple[int, int] | None = None
         self._document: Any = _UNREAD
 
     @property
@@ -88,6 +89,7 @@ def results(rule: Rule, response: Response, keys: Sequence[Key | None]) -> list[
         found = None if reader is None else reader(response.body)
         if found is not None:
             start, end, raws = found
+            response.array = (start, end)
             return _aligned(rule, raws, response.body[start:end], keys)
         span = span_of(response.body, at)
         if span is None:

@@ -9,7 +9,6 @@ one.
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize
 from libc.stdint cimport uint8_t, uint64_t
-from libc.stdio cimport snprintf
 from libc.string cimport memcmp, memcpy
 
 
@@ -24,8 +23,23 @@ cdef enum:
     DIGEST = 24
     CHARACTERS = 32
     DONE_HEAD = 20        # version, flags, token, time: see proxy/core/codec.py
+    FINGERPRINT = 16
     USUAL_HEAD = 36       # the fingerprint behind it
     LENGTH_WORD = 32      # what stands before a word of a command, at most
+
+cdef inline char* number(char* out, size_t n) noexcept nogil:
+    """Its digits, and what comes behind them."""
+    cdef char digits[20]
+    cdef int at = 20
+    while True:
+        at -= 1
+        digits[at] = 48 + n % 10
+        n //= 10
+        if n == 0:
+            break
+    memcpy(out, digits + at, 20 - at)
+    return out + 20 - at
+
 
 cdef const char* URLSAFE = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 cdef uint8_t texts[LANES][TEXT]
@@ -39,6 +53,10 @@ cdef class KeyDigester:
     cdef bytes _lead
     cdef size_t _key_size
     cdef list _heads
+    cdef list _made
+    cdef int _pending
+    cdef Py_ssize_t _size
+    cdef size_t _sizes[LANES]
 
     def __init__(self, bytes lead not None, size_t key_size, list heads not None):
         self._lead = lead
@@ -46,68 +64,101 @@ cdef class KeyDigester:
         self._heads = heads
         if len(heads) != 256:
             raise ValueError("a head for each byte")
+        if len(lead) > TEXT // 2:
+            raise ValueError("too much to begin with")
 
     def store_keys(self, keys):
         """One for each of ``keys``, which are tuples of strings and integers."""
         cdef list made = []
-        cdef const uint8_t* lanes[LANES]
-        cdef size_t sizes[LANES]
-        cdef Py_ssize_t size
-        cdef int pending = 0
+        self._begin(made)
         for key in keys:
-            if pending == LANES:
-                self._hash(pending, lanes, sizes, made)
-                pending = 0
-            size = self._text(<tuple?> key, texts[pending])
-            if size < 0:
-                return None
-            lanes[pending] = texts[pending]
-            sizes[pending] = size
-            pending += 1
-        if pending:
-            self._hash(pending, lanes, sizes, made)
+            for value in <tuple?> key:
+                if not self._add_value(value):
+                    return None
+            self._end()
+        self._hash()
         return made
 
-    cdef Py_ssize_t _text(self, tuple key, uint8_t* out) except -2:
-        """What is hashed for one key: each value with its type and length. -1: not here."""
-        cdef Py_ssize_t size = PyBytes_GET_SIZE(self._lead), length
-        cdef const char* text
-        cdef char mark
-        if size > TEXT // 2:
-            return -1
-        memcpy(out, PyBytes_AS_STRING(self._lead), size)
-        for value in key:
-            if type(value) is str:
-                mark = 115
-                try:
-                    text = PyUnicode_AsUTF8AndSize(value, &length)
-                except UnicodeEncodeError:
-                    return -1
-            elif type(value) is int:
-                mark = 105
-                value = b"%d" % value
-                text, length = PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value)
-            else:
-                return -1
-            if TEXT - size < length + LENGTH_WORD:
-                return -1
-            size += snprintf(<char*> out + size, LENGTH_WORD, "%c%zd:", mark, length)
-            memcpy(out + size, text, length)
-            size += length
-        return size
+    def of_packed(self, bytes packed not None, int values):
+        """The same of ``rules.packed`` keys, each of so many values."""
+        cdef list made = []
+        cdef const uint8_t* p = <const uint8_t*> PyBytes_AS_STRING(packed)
+        cdef const uint8_t* end = p + PyBytes_GET_SIZE(packed)
+        cdef int left = values
+        self._begin(made)
+        while p < end:
+            if p + 2 + p[1] > end or not self._add(p[0], <const char*> p + 2, p[1]):
+                return None
+            p += 2 + p[1]
+            left -= 1
+            if left == 0:
+                self._end()
+                left = values
+        self._hash()
+        return made
 
-    cdef int _hash(self, int n, const uint8_t** lanes, size_t* sizes, list made) except -1:
-        cdef uint8_t digests[LANES][DIGEST]
-        cdef uint8_t* where[LANES]
-        cdef int lane
-        for lane in range(n):
-            where[lane] = digests[lane]
-        b2b_each(n, lanes, sizes, where, DIGEST, self._key_size)
-        for lane in range(n):
-            made.append(self._made(digests[lane]))
+    cdef void _begin(self, list made):
+        self._made = made
+        self._pending = 0
+        self._first()
+
+    cdef void _first(self):
+        """What every text begins with."""
+        self._size = PyBytes_GET_SIZE(self._lead)
+        memcpy(texts[self._pending], PyBytes_AS_STRING(self._lead), self._size)
+
+    cdef bint _add_value(self, value) except *:
+        cdef Py_ssize_t size
+        cdef const char* text
+        if type(value) is str:
+            try:
+                text = PyUnicode_AsUTF8AndSize(value, &size)
+            except UnicodeEncodeError:
+                return False
+            return self._add(115, text, size)
+        if type(value) is int:
+            digits = b"%d" % value
+            return self._add(105, PyBytes_AS_STRING(digits), PyBytes_GET_SIZE(digits))
+        return False
+
+    cdef bint _add(self, uint8_t mark, const char* text, Py_ssize_t size) noexcept:
+        """A value with its type and length. False: it is too long for here."""
+        cdef char* out = <char*> texts[self._pending] + self._size
+        if TEXT - self._size < size + LENGTH_WORD:
+            return False
+        out[0] = mark
+        out = number(out + 1, size)
+        out[0] = 58
+        memcpy(out + 1, text, size)
+        self._size = (<uint8_t*> out + 1 + size) - texts[self._pending]
+        return True
+
+    cdef int _end(self) except -1:
+        """A key's text is whole."""
+        self._sizes[self._pending] = self._size
+        self._pending += 1
+        if self._pending == LANES:
+            self._hash()
+        self._first()
         return 0
 
-    cdef bytes _made(self, const uint8_t* digest):
+    cdef int _hash(self) except -1:
+        cdef uint8_t digests[LANES][DIGEST]
+        cdef uint8_t* where[LANES]
+        cdef const uint8_t* lanes[LANES]
+        cdef int lane
+        if self._pending == 0:
+            return 0
+        for lane in range(LANES):
+            where[lane] = digests[lane]
+            lanes[lane] = texts[lane]
+        b2b_each(self._pending, lanes, self._sizes, where, DIGEST, self._key_size)
+        for lane in range(self._pending):
+            self._made.append(self._store_key(digests[lane]))
+        self._pending = 0
+        return 0
+
+    cdef bytes _store_key(self, const uint8_t* digest):
         cdef bytes head = <bytes> self._heads[digest[0]]
         cdef Py_ssize_t size = PyBytes_GET_SIZE(head)
         cdef bytes key = PyBytes_FromStringAndSize(NULL, size + CHARACTERS)
@@ -126,6 +177,21 @@ cdef class KeyDigester:
         return key
 
 
+def claim_fields(bytes head not None, fingerprints):
+    """``head`` and all fingerprints. None where one of them is none."""
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(head)
+    fields = PyBytes_FromStringAndSize(NULL, size + FINGERPRINT * len(fingerprints))
+    cdef char* out = PyBytes_AS_STRING(fields)
+    memcpy(out, PyBytes_AS_STRING(head), size)
+    out += size
+    for one in fingerprints:
+        if type(one) is not bytes or PyBytes_GET_SIZE(one) != FINGERPRINT:
+            return None
+        memcpy(out, PyBytes_AS_STRING(one), FINGERPRINT)
+        out += FINGERPRINT
+    return fields
+
+
 def commit_words(fingerprints, results, bytes head not None):
     """Done records as words of a Redis command, each behind the end of the word before it:
     ``head``, fingerprint, result. None where one of them has no fingerprint or no result."""
@@ -133,23 +199,72 @@ def commit_words(fingerprints, results, bytes head not None):
     cdef char* out
     if len(fingerprints) != len(results) or PyBytes_GET_SIZE(head) != DONE_HEAD:
         return None
-    for fingerprint, result in zip(fingerprints, results):
-        if type(fingerprint) is not bytes or type(result) is not bytes:
-            return None
-        if PyBytes_GET_SIZE(fingerprint) != USUAL_HEAD - DONE_HEAD:
+    for result in results:
+        if type(result) is not bytes:
             return None
         size += LENGTH_WORD + USUAL_HEAD + PyBytes_GET_SIZE(result)
     cdef bytes words = PyBytes_FromStringAndSize(NULL, size)
-    cdef char* begin = PyBytes_AS_STRING(words)
-    out = begin
+    out = PyBytes_AS_STRING(words)
     for fingerprint, result in zip(fingerprints, results):
+        if type(fingerprint) is not bytes or PyBytes_GET_SIZE(fingerprint) != FINGERPRINT:
+            return None
         length = PyBytes_GET_SIZE(result)
-        out += snprintf(out, LENGTH_WORD, "\r\n$%zd\r\n", USUAL_HEAD + length)
+        out = before_word(out, USUAL_HEAD + length, True)
         memcpy(out, PyBytes_AS_STRING(head), DONE_HEAD)
-        memcpy(out + DONE_HEAD, PyBytes_AS_STRING(fingerprint), USUAL_HEAD - DONE_HEAD)
+        memcpy(out + DONE_HEAD, PyBytes_AS_STRING(fingerprint), FINGERPRINT)
         memcpy(out + USUAL_HEAD, PyBytes_AS_STRING(result), length)
         out += USUAL_HEAD + length
-    return words[: out - begin]
+    return words[: out - PyBytes_AS_STRING(words)]
+
+
+cdef inline char* before_word(char* out, size_t size, bint is_behind_another) noexcept nogil:
+    """What stands before a word of so many bytes; what comes behind it."""
+    if is_behind_another:
+        memcpy(out, b"\r\n", 2)
+        out += 2
+    out[0] = 36
+    out = number(out + 1, size)
+    memcpy(out, b"\r\n", 2)
+    return out + 2
+
+
+def command(bytes call not None, keys, bytes fields not None, Py_ssize_t more,
+            bytes values not None):
+    """A script call as bytes: ``call``, which is two words packed; the number of keys; the keys;
+    ``fields``; ``values``, which are ``more`` words packed, each behind the end of the word
+    before it."""
+    cdef Py_ssize_t size = 4 * LENGTH_WORD, length
+    cdef Py_ssize_t count = len(keys)
+    cdef char* out
+    cdef char digits[20]
+    size += PyBytes_GET_SIZE(call) + PyBytes_GET_SIZE(fields) + PyBytes_GET_SIZE(values)
+    for key in keys:
+        size += LENGTH_WORD + PyBytes_GET_SIZE(<bytes?> key)
+    cdef bytes whole = PyBytes_FromStringAndSize(NULL, size)
+    out = PyBytes_AS_STRING(whole)
+    out[0] = 42
+    out = number(out + 1, 4 + count + more)
+    memcpy(out, b"\r\n", 2)
+    out += 2
+    memcpy(out, PyBytes_AS_STRING(call), PyBytes_GET_SIZE(call))
+    out += PyBytes_GET_SIZE(call)
+    length = number(digits, count) - digits
+    out = before_word(out, length, False)
+    memcpy(out, digits, length)
+    out += length
+    for key in keys:
+        length = PyBytes_GET_SIZE(key)
+        out = before_word(out, length, True)
+        memcpy(out, PyBytes_AS_STRING(key), length)
+        out += length
+    length = PyBytes_GET_SIZE(fields)
+    out = before_word(out, length, True)
+    memcpy(out, PyBytes_AS_STRING(fields), length)
+    out += length
+    memcpy(out, PyBytes_AS_STRING(values), PyBytes_GET_SIZE(values))
+    out += PyBytes_GET_SIZE(values)
+    memcpy(out, b"\r\n", 2)
+    return whole[: out + 2 - PyBytes_AS_STRING(whole)]
 
 
 def usual_records(list values not None, bytes usual not None, make):

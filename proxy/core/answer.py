@@ -96,16 +96,21 @@ class Course:
     first_reply: Reply | None = None
     """The answer to the first call, where that was the whole batch."""
     accepted: Reply | None = None
+    array: tuple[int, int] | None = None
+    """Where in its body the results stand, where that is known."""
     first_failing: Reply | None = None
     deliveries: list[Delivery] = field(default_factory=list)
 
-    def note(self, delivery: Delivery, reply: Reply | None) -> None:
+    def note(
+        self, delivery: Delivery, reply: Reply | None, array: tuple[int, int] | None = None
+    ) -> None:
         """One batch call ended. ``reply`` None: no complete response came."""
         if not self.deliveries:
             self.first_reply = reply
         self.deliveries.append(delivery)
         if delivery is Delivery.ACCEPTED:
-            self.accepted = self.accepted or reply
+            if self.accepted is None:
+                self.accepted, self.array = reply, array
         else:
             self.first_failing = self.first_failing or reply
 

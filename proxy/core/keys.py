@@ -20,6 +20,7 @@ from typing import Final, Protocol
 
 from proxy.core.native import KeyDigester
 from rules.model import Key
+from rules.packed import PackedKeys
 
 DIGEST_BYTES: Final = 24
 _BLOCK: Final = 128
@@ -33,6 +34,7 @@ _DIGEST: Final = re.compile(rf"[A-Za-z0-9_-]{{{_CHARS}}}")
 
 class _Digester(Protocol):
     def store_keys(self, keys: Sequence[Key]) -> list[bytes] | None: ...
+    def of_packed(self, packed: bytes, values: int) -> list[bytes] | None: ...
 
 
 def _string(text: str) -> bytes:
@@ -81,9 +83,13 @@ class KeyMaker:
     ) -> list[bytes]:
         """One store key for each, in order. Half a microsecond a key: what keys have in common is
         hashed once, and all digests become text in one go."""
-        if KeyDigester is not None:
-            digester = self._digester(rule_name, generation, scope)
-            if (made := digester.store_keys(keys)) is not None:
+        digester = self._digester(rule_name, generation, scope)
+        if digester is not None:
+            if isinstance(keys, PackedKeys):
+                made = digester.of_packed(keys.packed, keys.values)
+            else:
+                made = digester.store_keys(keys)
+            if made is not None:
                 return made
         shared = self._hasher(rule_name, generation, scope)
         headed: dict[int, blake2b] = {}  # by the length of a text: most keys have the same
@@ -125,14 +131,20 @@ class KeyMaker:
             self._hashers[rule_name, generation, scope] = kept
         return kept
 
-    def _digester(self, rule_name: str, generation: int, scope: tuple[str, ...]) -> _Digester:
+    def _digester(
+        self, rule_name: str, generation: int, scope: tuple[str, ...]
+    ) -> _Digester | None:
         """The same for the compiled build, where a key is a block in front of the text."""
+        if KeyDigester is None:
+            return None
         kept = self._digesters.get((rule_name, generation, scope))
         if kept is None:
-            assert KeyDigester is not None  # noqa: S101 - it was asked before
             block = self._secret.ljust(_BLOCK, b"\0") if self._secret else b""
             lead = block + _shared_text(rule_name, generation, scope)
-            kept = KeyDigester(lead, len(self._secret), self._heads)
+            try:
+                kept = KeyDigester(lead, len(self._secret), self._heads)
+            except ValueError:  # a scope of kilobytes
+                return None
             if len(self._digesters) >= _CACHED_SCOPES:
                 self._digesters.clear()
             self._digesters[rule_name, generation, scope] = kept

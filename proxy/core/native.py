@@ -15,6 +15,12 @@ else:
 KeyDigester: Final = _pack.KeyDigester if IS_HERE else None
 """Store keys of one rule, generation and scope."""
 
+claim_fields: Final = _pack.claim_fields if IS_HERE else None
+"""A claim's argument."""
+
+command: Final = _pack.command if IS_HERE else None
+"""A script call."""
+
 commit_words: Final = _pack.commit_words if IS_HERE else None
 """Done records as words of a command."""
 

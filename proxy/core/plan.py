@@ -24,6 +24,11 @@ class Plan(NamedTuple):
     invalid: Mapping[int, Problem]
 
 
+def plain_plan(count: int) -> Plan:
+    """Every item has a key of its own."""
+    return Plan(tuple(range(count)), {}, (), (), {})
+
+
 def make_plan(
     keys: Sequence[Key | None],
     problems: Mapping[int, Problem],
@@ -33,7 +38,7 @@ def make_plan(
 ) -> Plan:
     """``fingerprints[i]`` None: content is not compared, so every repeat is an echo."""
     if not problems and len(set(keys)) == len(keys):  # nearly every batch: nothing to fold
-        return Plan(tuple(range(len(keys))), {}, (), (), {})
+        return plain_plan(len(keys))
     seen: dict[Key, int] = {}
     firsts: list[int] = []
     echoes: dict[int, int] = {}

@@ -20,6 +20,7 @@ from typing import Any, Final, NamedTuple
 
 import hiredis
 
+from proxy.core.native import command
 from proxy.errors import StoreUnavailable
 from proxy.store.link import Sent
 from proxy.store.pipe import pack, words
@@ -213,6 +214,8 @@ def _together(parts: Sequence[_Part]) -> tuple[Sequence[bytes], Arguments]:
 
 def command_of(script: Script, keys: Sequence[bytes], arguments: Arguments) -> bytes:
     fields, more, values = arguments
+    if command is not None:
+        return command(script.call, keys, fields, more, values)
     number = b"%d" % len(keys)
     return b"".join(
         (

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from proxy.core import codec
 from proxy.core.commits import Commits
-from proxy.core.native import commit_words
+from proxy.core.native import claim_fields, commit_words
 from proxy.core.record import (
     Applied,
     Busy,
@@ -98,6 +98,10 @@ _SIZES: Final = _Sizes()
 
 def pack_claims(fingerprints: Sequence[bytes | None], token: bytes, terms: Terms) -> Arguments:
     flags, tail = _claim_terms(terms)
+    if claim_fields is not None:
+        head = _CLAIM_GROUP.pack(len(fingerprints), flags | _WITH_FINGERPRINT, token) + tail
+        if (fields := claim_fields(head, fingerprints)) is not None:
+            return Arguments(fields)
     if None not in fingerprints:
         head = _CLAIM_GROUP.pack(len(fingerprints), flags | _WITH_FINGERPRINT, token)
         return Arguments(b"".join((head, tail, *fingerprints)))  # type: ignore[arg-type]

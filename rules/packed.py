@@ -38,6 +38,12 @@ class PackedKeys(Sequence[Key]):
             self._each = self._read()
         return iter(self._each)
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    def __hash__(self) -> int:
+        return hash(self.packed)
+
     def _read(self) -> list[Key]:
         found: list[str | int] = []
         at, packed = 0, self.packed

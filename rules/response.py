@@ -80,6 +80,8 @@ def results(rule: Rule, response: Response, keys: Sequence[Key | None]) -> list[
     at = rule.response.results
     if at is None:
         return [rule.response.accepted_item] * len(keys)
+    if rule.response.align is Align.SINGLE and len(keys) != 1:
+        return None
     try:
         if not response.body.isascii():
             response.body.decode()
@@ -101,14 +103,11 @@ def results(rule: Rule, response: Response, keys: Sequence[Key | None]) -> list[
 
 def _read_exactly(rule: Rule, value: bytes, keys: Sequence[Key | None]) -> list[bytes] | None:
     is_list = value.startswith(b"[")
-    if rule.response.align is Align.SINGLE:
-        if len(keys) != 1:
+    if not is_list:
+        if rule.response.align is not Align.SINGLE:
             return None
-        if not is_list:
-            parse(value)
-            return [value]
-    elif not is_list:
-        return None
+        parse(value)
+        return [value]
     return _aligned(rule, list(map(bytes, parse_array(value))), value, keys)
 
 

@@ -1,0 +1,146 @@
+"""What the compiled build packs for a whole batch is what is packed one by one."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+import hiredis
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proxy.core import codec
+from proxy.core.keys import KeyMaker
+from proxy.core.native import (
+    IS_HERE,
+    KeyDigester,
+    claim_fields,
+    command,
+    commit_words,
+    usual_records,
+)
+from proxy.core.record import Commit, Done
+from proxy.store.pipe import words
+from rules.packed import PackedKeys
+
+pytestmark = pytest.mark.skipif(not IS_HERE, reason="the pure build has nothing native")
+
+TOKEN = bytes(range(12))
+TEXTS = st.text(max_size=12) | st.sampled_from(["x" * 115, "x" * 300, "é" * 127, "\ud800"])
+KEYS = st.lists(
+    st.lists(TEXTS | st.integers(-(2**63), 2**64 - 1), min_size=1, max_size=3).map(tuple),
+    max_size=11,
+)
+RESULTS = st.binary(max_size=300)
+PRINTS = st.binary(min_size=16, max_size=16)
+
+
+def by_hashlib(
+    keys: list[tuple[str | int, ...]], scope: tuple[str, ...], secret: bytes
+) -> list[bytes]:
+    """Digests as the contract has them: each value with its type and length."""
+
+    def part(value: str | int) -> bytes:
+        kind = b"s" if isinstance(value, str) else b"i"
+        text = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else b"%d" % value
+        return kind + b"%d:" % len(text) + text
+
+    shared = [part("rule"), part(3), part(len(scope)), *map(part, scope)]
+    key = blake2b(secret, digest_size=64).digest() if secret else b""
+    return [
+        blake2b(b"".join([*shared, *map(part, one)]), digest_size=24, key=key).digest()
+        for one in keys
+    ]
+
+
+@settings(max_examples=500)
+@given(KEYS, st.lists(TEXTS, max_size=2).map(tuple), st.sampled_from([b"", b"secret"]))
+def test_store_keys_are_those_of_hashlib(
+    keys: list[tuple[str | int, ...]], scope: tuple[str, ...], secret: bytes
+) -> None:
+    maker = KeyMaker("p", secret or None)
+    wanted = [maker.of_digest(urlsafe(digest)) for digest in by_hashlib(keys, scope, secret)]
+    assert maker.store_keys("rule", 3, scope, keys) == wanted
+
+
+def urlsafe(digest: bytes) -> str:
+    from base64 import urlsafe_b64encode
+
+    return urlsafe_b64encode(digest).decode()
+
+
+@pytest.mark.parametrize("size", [1, 4, 9])
+def test_packed_keys_make_the_same_store_keys(size: int) -> None:
+    maker, keys = KeyMaker("p"), [(f"k-{n}", n - 5) for n in range(size)]
+    packed = b"".join(
+        b"s%c%bi%c%b" % (len(a), a.encode(), len(b"%d" % b), b"%d" % b) for a, b in keys
+    )
+    read = PackedKeys(packed, size, 2)
+    assert list(read) == keys
+    assert maker.store_keys("r", 1, ("t",), read) == maker.store_keys("r", 1, ("t",), keys)
+
+
+def test_packed_keys_that_are_cut_short_are_not_read_on() -> None:
+    assert KeyDigester is not None
+    digester = KeyDigester(b"lead", 0, [b""] * 256)
+    assert digester.of_packed(b"s\x03ab", 1) is None
+
+
+def test_a_scope_of_kilobytes_is_hashed_elsewhere() -> None:
+    maker = KeyMaker("p")
+    scope = ("t" * 5000,)
+    (key,) = maker.store_keys("rule", 3, scope, [("a",)])
+    assert key == maker.of_digest(urlsafe(by_hashlib([("a",)], scope, b"")[0]))
+
+
+@given(st.lists(st.binary(max_size=60)), st.binary(max_size=400), st.lists(st.binary(max_size=20)))
+def test_a_command_is_what_the_client_library_packs(
+    keys: list[bytes], fields: bytes, values: list[bytes]
+) -> None:
+    assert command is not None
+    call = words((b"EVALSHA", b"digest"))
+    packed = b"".join(b"\r\n$%d\r\n%b" % (len(value), value) for value in values)
+    wanted = hiredis.pack_command(
+        ("EVALSHA", "digest", len(keys), *keys, fields, *values)  # type: ignore[arg-type]
+    )
+    assert command(call, keys, fields, len(values), packed) == wanted
+
+
+@given(st.lists(st.tuples(PRINTS, RESULTS)), st.integers(0, 2**48 - 1))
+def test_commits_and_claims_are_packed_as_one_by_one(
+    pairs: list[tuple[bytes, bytes]], at: int
+) -> None:
+    assert commit_words is not None
+    assert claim_fields is not None
+    prints, results = [p for p, _ in pairs], [r for _, r in pairs]
+
+    class Before(dict[int, bytes]):
+        def __missing__(self, size: int) -> bytes:
+            return b"\r\n$%d\r\n" % size
+
+    steps = [Commit(p, at, r) for p, r in pairs]
+    wanted = b"".join(codec.encode_commits(steps, TOKEN, Before()))
+    assert commit_words(prints, results, codec.usual_head(TOKEN, at)) == wanted
+    assert claim_fields(b"head", prints) == b"head" + b"".join(prints)
+
+
+def test_what_is_not_usual_is_left_to_others() -> None:
+    assert commit_words is not None
+    assert claim_fields is not None
+    assert usual_records is not None
+    head = codec.usual_head(TOKEN, 7)
+    good = codec.encode(Done(TOKEN, 7, b"f" * 16, b"{}"))
+    assert commit_words([None], [b"{}"], head) is None
+    assert commit_words([b"f" * 16], [None], head) is None
+    assert claim_fields(b"", [b"f" * 16, None]) is None
+    assert usual_records([good, b"W"], good[:2], Done) is None
+    assert usual_records([good, codec.encode(Done(TOKEN, 7, None, b"{}"))], good[:2], Done) is None
+
+
+@given(st.lists(st.tuples(st.binary(min_size=12, max_size=12), st.integers(0, 9), PRINTS, RESULTS)))
+def test_records_are_read_as_one_by_one(rows: list[tuple[bytes, int, bytes, bytes]]) -> None:
+    assert usual_records is not None
+    records = [Done(token, at * 2**44, print_, result) for token, at, print_, result in rows]
+    values = [codec.encode(record) for record in records]
+    assert usual_records(values, codec.usual_head(b"", 0)[:2], Done) == records
+    assert codec.decode_each(values, codec.decode) == records

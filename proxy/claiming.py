@@ -28,8 +28,7 @@ def note_claims(
     if kinds == {Done}:
         _replay(run, rnd, indexes, replies)  # type: ignore[arg-type]
     else:
-        for index, reply in zip(indexes, replies, strict=True):
-            _sort_out(run, rnd, index, reply, busy)
+        _sort_out_each(run, rnd, indexes, replies, busy)
     if rnd.won:
         rnd.suspects = sum([won.suspect for won in rnd.won.values()])
     return busy
@@ -60,6 +59,24 @@ def _replay(run: Run, rnd: Round, indexes: Sequence[int], records: Sequence[Done
         for index, fate in zip(indexes, fates, strict=True):
             run.fates[index] = fate
     rnd.bodyless += [i for i, fate in zip(indexes, fates, strict=True) if fate.result is None]
+
+
+def _sort_out_each(
+    run: Run,
+    rnd: Round,
+    indexes: Sequence[int],
+    replies: Sequence[ClaimReply | StoreUnavailable],
+    busy: dict[int, int],
+) -> None:
+    fates, won = run.fates, rnd.won
+    for index, reply in zip(indexes, replies, strict=True):
+        kind = type(reply)
+        if kind is Won:
+            won[index] = reply  # type: ignore[assignment]
+        elif kind is Done and reply.result is not None:  # type: ignore[union-attr]
+            fates[index] = from_record(reply)  # type: ignore[arg-type]
+        else:
+            _sort_out(run, rnd, index, reply, busy)
 
 
 def _sort_out(

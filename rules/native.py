@@ -20,6 +20,7 @@ else:
 
 Items = tuple[int, bytes, list[bytes | None]]
 Found = tuple[int, int, list[bytes]]
+EndedEach = Callable[[list[bytes], list[bytes | None], list[bytes]], bytes | None]
 Spans = list[tuple[int, int] | None]
 
 
@@ -66,3 +67,6 @@ ended: Final[Callable[[Sequence[bytes], bytes, list[bytes]], bytes | None] | Non
 )
 """The array of results, each with another ending in place of its brace, where none of the names, in
 quotes, may stand in any."""
+
+ended_each: Final[EndedEach | None] = _scan.ended_each if IS_HERE else None
+"""The same, each with its own ending; without one it stands as it is."""

@@ -19,7 +19,7 @@ from rules.derived import once_a_rule
 from rules.jsonshape import SPACE
 from rules.jsontext import escaped_spelling, members, span_of, validate
 from rules.model import Fields, Rule
-from rules.native import ended, member_finder
+from rules.native import EndedEach, ended, ended_each, member_finder
 from rules.pointer import Pointer
 from rules.row import ErrorBody, Row
 from rules.rows import AlikeRows
@@ -66,7 +66,7 @@ class _Painter:
         # Bounded: nearly all rows of an answer share an ending, few share it with other answers.
         self._ending = lru_cache(maxsize=1024)(self._made_ending)
 
-    def list(self, rows: Sequence[Row]) -> bytes:
+    def array(self, rows: Sequence[Row]) -> bytes:
         """The JSON array of all the rows."""
         if isinstance(rows, AlikeRows) and ended is not None and self._are_letters:
             listed = ended(
@@ -75,24 +75,45 @@ class _Painter:
             if listed is not None:
                 return listed
         results = [row.result or b"" for row in rows]
+        if ended_each is not None and self._are_letters:
+            listed = self._list_natively(rows, results, ended_each)
+            if listed is not None:
+                return listed
         if self._has_names(b"".join(results)):
             return b"".join((b"[", b",".join(map(self.paint, rows)), b"]"))
-        painted: list[bytes] = []
-        add = painted.append
+        painted = [
+            self.paint(row) if ending is None else result[:-1] + ending
+            for row, result, ending in zip(rows, results, self._endings(rows, results), strict=True)
+        ]
+        return b"".join((b"[", b",".join(painted), b"]"))
+
+    def _list_natively(
+        self, rows: Sequence[Row], results: list[bytes], join: EndedEach
+    ) -> bytes | None:
+        endings, shown = self._endings(rows, results), results.copy()
+        for place, ending in enumerate(endings):
+            if ending is None:
+                shown[place] = self.paint(rows[place])
+        return join(shown, endings, self._quoted)
+
+    def _endings(self, rows: Sequence[Row], results: Sequence[bytes]) -> list[bytes | None]:
+        """What follows each one's members, with the closing brace; None where more is to be done.
+
+        Nearly every row of nearly every answer, an object with members and no space around it,
+        takes one, and mostly the same as the row before it."""
+        endings: list[bytes | None] = []
         flag = False
         time: int | None = None
         ending = self._ending(flag, time)
         for row, result in zip(rows, results, strict=True):
-            # Nearly every row of nearly every answer: an object with members and no space around
-            # it takes one slice and one join, and ends as the one before it did.
             if row.error is None and result.startswith(b'{"') and result[-1] == _CLOSE:
                 if row.processed_at != time or row.is_idempotent is not flag:
                     flag, time = row.is_idempotent, row.processed_at
                     ending = self._ending(flag, time)
-                add(result[:-1] + ending)
+                endings.append(ending)
             else:
-                add(self.paint(row))
-        return b"".join((b"[", b",".join(painted), b"]"))
+                endings.append(None)
+        return endings
 
     def paint(self, row: Row) -> bytes:
         """One row."""
@@ -216,7 +237,7 @@ def render(
     Without ``response.results`` the list is added at /results; a body that is no object becomes
     ``{"results": [...]}``. ``array``: where the list stands in ``base``, where that is known.
     """
-    listed = _painter_of(rule).list(rows)
+    listed = _painter_of(rule).array(rows)
     response = rule.response
     if base is response.envelope:
         base, places = _frame(rule)

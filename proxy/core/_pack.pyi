@@ -1,9 +1,13 @@
 """Of the compiled build; ``proxy.core.native`` says where it is to be had."""
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 from proxy.core.record import Done
 from rules.model import Key
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 
 class KeyDigester:
     def __init__(self, lead: bytes, key_size: int, heads: list[bytes]) -> None: ...
@@ -17,6 +21,9 @@ def command(
 def commit_words(
     fingerprints: Sequence[bytes | None], results: Sequence[bytes | None], head: bytes
 ) -> bytes | None: ...
-def usual_records(
-    values: Sequence[object], usual: bytes, make: Callable[[bytes, int, bytes, bytes], Done]
-) -> list[Done] | None: ...
+def records_each(
+    values: Sequence[_T],
+    usual: bytes,
+    make: Callable[[bytes, int, bytes, bytes], Done],
+    otherwise: Callable[[_T], _R],
+) -> list[Done | _R]: ...

@@ -267,9 +267,9 @@ def command(bytes call not None, keys, bytes fields not None, Py_ssize_t more,
     return whole[: out + 2 - PyBytes_AS_STRING(whole)]
 
 
-def usual_records(list values not None, bytes usual not None, make):
-    """``make(token, processed at, fingerprint, result)`` of each stored record, all of which begin
-    with the bytes ``usual``; None where one does not."""
+def records_each(values not None, bytes usual not None, make, otherwise):
+    """``make(token, processed at, fingerprint, result)`` of each stored record that begins with the
+    bytes ``usual``, and ``otherwise(value)`` of whatever else there is."""
     cdef Py_ssize_t size
     cdef const char* text
     cdef const char* known = NULL
@@ -278,12 +278,14 @@ def usual_records(list values not None, bytes usual not None, make):
     cdef int i
     token = processed_at = None
     for value in values:
-        if type(value) is not bytes:
-            return None
+        if type(value) is not bytes or PyBytes_GET_SIZE(value) < USUAL_HEAD:
+            records.append(otherwise(value))
+            continue
         size = PyBytes_GET_SIZE(value)
         text = PyBytes_AS_STRING(value)
-        if size < USUAL_HEAD or memcmp(text, PyBytes_AS_STRING(usual), 2) != 0:
-            return None
+        if memcmp(text, PyBytes_AS_STRING(usual), 2) != 0:
+            records.append(otherwise(value))
+            continue
         if known == NULL or memcmp(known, text, DONE_HEAD) != 0:
             known = text
             token = PyBytes_FromStringAndSize(text + 2, DONE_HEAD - 8)

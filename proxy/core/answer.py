@@ -7,7 +7,6 @@ from the first accepted call, and is the service's own where all calls came to t
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -82,9 +81,13 @@ def tally(fates: Sequence[Fate]) -> Tally:
     if isinstance(fates, AlikeFates):
         return Tally(len(fates), 0, {fates.outcome: len(fates)})
     kinds = [fate.outcome for fate in fates]
-    # Mostly all are the same; an enum is compared fast, but hashed slowly.
-    same = kinds.count(kinds[0]) == len(kinds)
-    outcomes = {kinds[0]: len(kinds)} if same else Counter(kinds)
+    outcomes: dict[Outcome, int] = {}
+    left = kinds
+    while left:  # mostly all are the same or one of two; an enum is hashed slowly
+        first = left[0]
+        others = [kind for kind in left if kind is not first]
+        outcomes[first] = len(left) - len(others)
+        left = others
     succeeded = sum([outcomes[o] for o in SUCCESSES if o in outcomes])
     return Tally(len(fates), len(fates) - succeeded, outcomes)
 

@@ -24,5 +24,5 @@ command: Final = _pack.command if IS_HERE else None
 commit_words: Final = _pack.commit_words if IS_HERE else None
 """Done records as words of a command."""
 
-usual_records: Final = _pack.usual_records if IS_HERE else None
+records_each: Final = _pack.records_each if IS_HERE else None
 """The records in a list of stored values."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hashlib import blake2b
+from typing import Any
 
 import hiredis
 import pytest
@@ -17,7 +18,7 @@ from proxy.core.native import (
     claim_fields,
     command,
     commit_words,
-    usual_records,
+    records_each,
 )
 from proxy.core.record import Commit, Done
 from proxy.store.pipe import words
@@ -127,20 +128,24 @@ def test_commits_and_claims_are_packed_as_one_by_one(
 def test_what_is_not_usual_is_left_to_others() -> None:
     assert commit_words is not None
     assert claim_fields is not None
-    assert usual_records is not None
     head = codec.usual_head(TOKEN, 7)
-    good = codec.encode(Done(TOKEN, 7, b"f" * 16, b"{}"))
     assert commit_words([None], [b"{}"], head) is None
     assert commit_words([b"f" * 16], [None], head) is None
     assert claim_fields(b"", [b"f" * 16, None]) is None
-    assert usual_records([good, b"W"], good[:2], Done) is None
-    assert usual_records([good, codec.encode(Done(TOKEN, 7, None, b"{}"))], good[:2], Done) is None
 
 
-@given(st.lists(st.tuples(st.binary(min_size=12, max_size=12), st.integers(0, 9), PRINTS, RESULTS)))
-def test_records_are_read_as_one_by_one(rows: list[tuple[bytes, int, bytes, bytes]]) -> None:
-    assert usual_records is not None
-    records = [Done(token, at * 2**44, print_, result) for token, at, print_, result in rows]
-    values = [codec.encode(record) for record in records]
-    assert usual_records(values, codec.usual_head(b"", 0)[:2], Done) == records
-    assert codec.decode_each(values, codec.decode) == records
+OTHERS = [b"", b"W", b"M", b"B......", codec.encode(Done(TOKEN, 7, None, b"x" * 40))]
+
+
+@given(
+    st.lists(
+        st.tuples(st.binary(min_size=12, max_size=12), st.integers(0, 9), PRINTS, RESULTS)
+        | st.sampled_from(OTHERS)
+    )
+)
+def test_records_are_read_as_one_by_one(rows: list[Any]) -> None:
+    assert records_each is not None
+    wanted = [Done(r[0], r[1] * 2**44, *r[2:]) if isinstance(r, tuple) else r for r in rows]
+    values = [codec.encode(r) if isinstance(r, Done) else r for r in wanted]
+    usual = codec.usual_head(b"", 0)[:2]
+    assert records_each(values, usual, Done, lambda value: value) == wanted

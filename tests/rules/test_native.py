@@ -15,7 +15,14 @@ from bench.guard import request_of, response_of
 from rules.jsonshape import TooDeep
 from rules.jsontext import DuplicateMember, members, parse_array, span_of
 from rules.model import Batch, Fields
-from rules.native import IS_HERE, array_reader, ended, item_reader, member_finder
+from rules.native import (
+    IS_HERE,
+    array_reader,
+    ended,
+    ended_each,
+    item_reader,
+    member_finder,
+)
 from rules.packed import PackedKeys
 from rules.pointer import Pointer
 from rules.render import render
@@ -308,6 +315,19 @@ def test_a_name_that_may_stand_in_a_result_is_looked_at_closely() -> None:
     ):
         assert ended([b'{"id":1}', other], b"}", names) is None
     assert ended([], b"}", names) == b"[]"
+
+
+def test_each_result_may_have_its_own_ending_or_none() -> None:
+    assert ended_each is not None
+    names = [b'"error"']
+    results = [b'{"id":1}', b'{"error":7}', b"[]", b'{"id":2}']
+    endings = [b',"a":1}', None, None, b"}"]
+    assert ended_each(results, endings, names) == b'[{"id":1,"a":1},{"error":7},[],{"id":2}]'
+    assert ended_each(results, [b"}", b"}", None, b"}"], names) is None
+    assert ended_each([b"7"], [None], names) == b"[7]"
+    assert ended_each([], [], names) == b"[]"
+    with pytest.raises(ValueError, match="each"):
+        ended_each([b"{}"], [], names)
 
 
 # ---- hashing ------------------------------------------------------------------------------------

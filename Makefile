@@ -19,7 +19,7 @@ SECONDS ?= 2
 ONLY ?=
 COMPILED ?= 1
 
-.PHONY: help demo redis test test-all test-rest compile test-compiled slow lint lock model sim chaos chaos-short soak bench streaming k8s pod wire browser clean
+.PHONY: help demo redis test test-all test-rest compile test-compiled sanitize slow lint lock model sim chaos chaos-short soak bench streaming k8s pod wire browser clean
 
 help: ## what there is
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -48,13 +48,16 @@ test: $(DEV) redis ## units, the stores on a real Redis, 2,000 simulated seeds, 
 
 test-all: test test-rest ## everything
 
-test-rest: test-compiled slow model wire k8s pod chaos-short ## what test-all has beyond test
+test-rest: test-compiled sanitize slow model wire k8s pod chaos-short ## what test-all has beyond test
 
 compile: $(DEV) ## build/compiled: a copy of the sources, its hot path compiled by mypyc
 	@$(BIN)/python .ci/compiled.py
 
 test-compiled: compile redis ## what test runs, on the compiled copy
 	cd build/compiled && PYTHONPATH=. EXPECT_COMPILED=1 $(abspath $(BIN))/pytest -n 2 -m "not slow"
+
+sanitize: $(DEV) ## the native modules' tests under gcc's sanitizers
+	@$(BIN)/python .ci/sanitized.py
 
 slow: $(DEV) redis browser
 	@$(NEED) promtool prometheus

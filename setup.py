@@ -95,11 +95,10 @@ COMPILED = [
 NATIVE = ["rules/_scan.pyx", "proxy/core/_pack.pyx"]
 
 
-def extensions() -> list[Extension]:
+def native() -> list[Extension]:
     from Cython.Build import cythonize
-    from mypyc.build import mypycify
 
-    native = [
+    modules = [
         Extension(
             path.removesuffix(".pyx").replace("/", "."),
             [path],
@@ -109,16 +108,23 @@ def extensions() -> list[Extension]:
         )
         for path in NATIVE
     ]
+    return cythonize(modules, build_dir="build/cython", force=True)
+
+
+def compiled() -> list[Extension]:
+    from mypyc.build import mypycify
 
     # One group in one C file: calls between modules are C calls. The library has a name of its
     # own, or it would be called after a hash of the list. -O3 takes longer and measures the same.
-    compiled = mypycify(
+    return mypycify(
         ["--strict", "--explicit-package-bases", *COMPILED],
         opt_level="2",
         debug_level="0",
         group_name="idemproxy",
     )
-    return [*compiled, *cythonize(native, build_dir="build/cython")]
 
 
-setup(ext_modules=extensions() if os.environ.get("IDEMPROXY_COMPILE") == "1" else [])
+# "native": without mypyc's part, for the sanitizers' run.
+MAKERS = {"1": (compiled, native), "native": (native,)}
+WANTED = MAKERS.get(os.environ.get("IDEMPROXY_COMPILE", ""), ())
+setup(ext_modules=[module for make in WANTED for module in make()])

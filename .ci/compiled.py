@@ -25,7 +25,7 @@ DEBIAN = Path("/etc/debian_version")
 
 
 def main() -> int:
-    follow()
+    follow(COPY)
     made_from = digest()
     if STAMP.exists() and STAMP.read_text() == made_from:
         return 0
@@ -44,13 +44,13 @@ def main() -> int:
     return done.returncode
 
 
-def follow() -> None:
+def follow(folder: Path) -> None:
     """The copy's sources are what the repository's are now."""
-    here, there = set(sources(ROOT)), set(sources(COPY))
+    here, there = set(sources(ROOT)), set(sources(folder))
     for path in there - here:
-        (COPY / path).unlink()
+        (folder / path).unlink()
     for path in here:
-        copy = COPY / path
+        copy = folder / path
         if path in there and filecmp.cmp(ROOT / path, copy, shallow=False):
             continue
         copy.parent.mkdir(parents=True, exist_ok=True)

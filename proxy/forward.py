@@ -25,7 +25,7 @@ from proxy.observe import Observer
 from proxy.pace import Pace
 from proxy.run import Round, Run
 from proxy.settling import Settler
-from rules.model import Align, Verdict
+from rules.model import Align, Key, Verdict
 from rules.request import sub_body
 from rules.response import Response, offenders, rejection_message, results, verdict
 
@@ -203,9 +203,7 @@ class Forwarder:
             if run.rule.response.align is Align.LOOKUP:
                 matched = [run.rule.response.accepted_item] * len(items)
             else:
-                keys = run.exchange.batch.keys
-                sent = keys if len(items) == len(keys) else [keys[i] for i in items]
-                matched = results(run.rule, response, sent)
+                matched = results(run.rule, response, _keys_of(run, items))
             if matched is None:
                 delivery = Delivery.UNKNOWN
         return _Delivered(delivery, said, response, reply, matched or ())
@@ -272,6 +270,14 @@ class Forwarder:
         run.upstream_decided.update(items)
         run.decide(items, failed(after.code, after.message, retry_after_ms=wait))
         await self._settler.settle(run, rnd, dict.fromkeys(items, Release()))
+
+
+def _keys_of(run: Run, items: Sequence[int]) -> Sequence[Key | None]:
+    """Of which most rules need the number only."""
+    if run.rule.response.align is not Align.KEY:
+        return [None] * len(items)
+    keys = run.exchange.batch.keys
+    return [keys[i] for i in items]
 
 
 def _is_late(run: Run) -> bool:

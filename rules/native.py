@@ -18,7 +18,7 @@ except ImportError:
 else:
     IS_HERE = True
 
-Items = tuple[int, bytes, list[bytes | None]]
+Items = tuple[bytes, list[bytes | None], tuple[int, int], bytes]
 Found = tuple[int, int, list[bytes]]
 EndedEach = Callable[[list[bytes], list[bytes | None], list[bytes]], bytes | None]
 Spans = list[tuple[int, int] | None]
@@ -26,8 +26,8 @@ Spans = list[tuple[int, int] | None]
 
 @once_a_rule
 def item_reader(rule: Rule) -> Callable[[bytes, int], Items | None] | None:
-    """The number, packed keys and fingerprints of the items in a body that is UTF-8, which are so
-    many at most."""
+    """The packed keys and the fingerprints of the items in a body that is UTF-8, which are so many
+    at most; where their array stands, and where in it they do, for ``cut``."""
     request = rule.request
     keys = tuple([pointer.tokens for pointer in request.key])
     excluded = tuple([pointer.tokens for pointer in request.fingerprint_exclude])
@@ -60,6 +60,11 @@ def member_finder(names: tuple[str, ...]) -> Callable[[bytes, int, int], Spans |
         return _scan.MemberFinder(names).find
     except ValueError:
         return None
+
+
+def cut(body: bytes, places: bytes) -> list[bytes]:
+    """The items' bytes."""
+    return _scan.cut(body, places)
 
 
 ended: Final[Callable[[Sequence[bytes], bytes, list[bytes]], bytes | None] | None] = (

@@ -33,7 +33,7 @@ from rules.itemkeys import key_reader
 from rules.jsonshape import TooDeep, array_length, check_depth
 from rules.jsontext import DuplicateMember, parse_array, parse_long_integers, span_of, validate
 from rules.model import Batch, Rule, Unreadable
-from rules.native import array_reader, item_reader
+from rules.native import cut, item_reader
 from rules.packed import PackedKeys
 from rules.pointer import Pointer, index_in
 
@@ -95,9 +95,9 @@ def _read_natively(rule: Rule, body: bytes) -> Batch | None:
         return None
     for pointer in rule.request.counts:
         span_of(body, pointer)
-    count, packed, prints = read
-    keys = PackedKeys(packed, count, len(rule.request.key))
-    return Batch(body, keys, {}, prints, partial(_cut, body, rule.request.items))
+    packed, prints, span, places = read
+    keys = PackedKeys(packed, len(prints), len(rule.request.key))
+    return Batch(body, keys, {}, prints, lambda: (span, cut(body, places)))
 
 
 def _has_many_values(body: bytes) -> bool:
@@ -144,10 +144,6 @@ def _read_exactly(
 
 def _cut(body: bytes, at: Pointer) -> tuple[tuple[int, int], list[bytes]]:
     """Where the items of a body stand that is known to be good, and their bytes."""
-    reader = array_reader(at)
-    found = None if reader is None else reader(body)
-    if found is not None:
-        return found[:2], found[2]
     span = span_of(body, at)
     assert span is not None  # noqa: S101 - the items were read from there
     return span, list(map(bytes, parse_array(body[span[0] : span[1]])))

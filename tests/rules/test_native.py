@@ -18,6 +18,7 @@ from rules.model import Batch, Fields
 from rules.native import (
     IS_HERE,
     array_reader,
+    cut,
     ended,
     ended_each,
     item_reader,
@@ -44,14 +45,15 @@ SHAPES = [
 ]
 
 
-def natively(ruled: object, body: bytes, most: int = 1000) -> tuple[object, object] | None:
+def natively(ruled: object, body: bytes, most: int = 1000) -> tuple[object, ...] | None:
     reader = item_reader(ruled)  # type: ignore[arg-type]
     assert reader is not None
     read = reader(body, most)
     if read is None:
         return None
-    count, packed, prints = read
-    return list(PackedKeys(packed, count, len(ruled.request.key))), prints  # type: ignore[attr-defined]
+    packed, prints, span, places = read
+    keys = PackedKeys(packed, len(prints), len(ruled.request.key))  # type: ignore[attr-defined]
+    return list(keys), prints, span, cut(body, places)
 
 
 def agrees(ruled: object, body: bytes) -> bool:
@@ -62,7 +64,7 @@ def agrees(ruled: object, body: bytes) -> bool:
     exact = _read_exactly(ruled, body, None)  # type: ignore[arg-type]
     assert isinstance(exact, Batch)
     assert not exact.problems
-    assert said == (list(exact.keys), list(exact.fingerprints))
+    assert said == (list(exact.keys), list(exact.fingerprints), exact.span, exact.raws)
     return True
 
 
@@ -328,6 +330,16 @@ def test_each_result_may_have_its_own_ending_or_none() -> None:
     assert ended_each([], [], names) == b"[]"
     with pytest.raises(ValueError, match="each"):
         ended_each([b"{}"], [], names)
+
+
+def test_places_of_another_body_are_refused() -> None:
+    reader = item_reader(SHAPES[0])
+    assert reader is not None
+    read = reader(b'{"items":[{"key":1}]}', 9)
+    assert read is not None
+    assert cut(b'{"items":[{"key":2}]}', read[3]) == [b'{"key":2}']
+    with pytest.raises(ValueError, match="body"):
+        cut(b"{}", read[3])
 
 
 # ---- hashing ------------------------------------------------------------------------------------

@@ -91,7 +91,7 @@ COMPILED = [
 ]
 
 
-# They are asked first, by rules.native and proxy.core.native; without them the exact way is gone.
+# Asked first, by rules.native and proxy.core.native; what they do not give is found the exact way.
 NATIVE = ["rules/_scan.pyx", "proxy/core/_pack.pyx"]
 
 

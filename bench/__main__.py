@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import memory
-from bench.load import Cell, Results, Wrk, redis
+from bench.load import Cell, Results, Wrk, fill, redis
 from bench.plan import CONNECTIONS, FIGURES, MIXES, SIZES, groups
 from bench.servers import HERE, Stack
 
@@ -82,6 +82,8 @@ def measure(
     for number in range(asked.rounds):
         for cell in cells:
             redis(stack, "flushall")
+            if cell.server == "ours-slow" and cell.connections > 1:
+                fill(stack)
             results.add(cell, wrk.run(cell, cell.seconds(asked.seconds)))
         print(f"round {number + 1}: {cells[0].size} items ...", file=sys.stderr, flush=True)
 

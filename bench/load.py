@@ -6,7 +6,7 @@ import json
 import subprocess
 from dataclasses import asdict, dataclass
 from statistics import median
-from typing import Any
+from typing import Any, Final
 
 from bench.servers import HERE, Server, Stack, post
 
@@ -30,9 +30,9 @@ class Cell:
     connections: int = 16
 
     def seconds(self, asked: int) -> int:
-        """Before a slow service the first round trip, in which wrk sends on all connections at
-        once, is more than the slowest hundredth of a short run."""
-        return max(asked, 5) if self.server.endswith("-slow") else asked
+        """Before a slow service the first rounds, for wrk sends on all connections at once, are
+        more than the slowest hundredth of a short run."""
+        return max(asked, 10) if self.server.endswith("-slow") else asked
 
     def __str__(self) -> str:
         what = f"{self.size} items, {self.mix}" if self.size else "pass-through"
@@ -107,6 +107,22 @@ class Wrk:
 def redis(stack: Stack, *words: str) -> str:
     command = ["redis-cli", "-p", str(stack.get("redis").port), *words]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+FILL: Final = """
+for i = ARGV[1] + 0, ARGV[2] + 0 do
+  redis.call('SET', 'idem:{00}:v1:filled' .. i, 'value', 'PX', 86400000)
+end"""
+FILLED: Final = 1_100_000
+"""Just over a power of two: as many again fit before Redis doubles its tables."""
+
+
+def fill(stack: Stack) -> None:
+    """A store in use has records. From empty its tables double every few seconds of a run, and each
+    time is a pause in which the requests of a slow service gather."""
+    step = 20_000
+    for at in range(0, FILLED, step):
+        redis(stack, "EVAL", FILL, "0", str(at), str(at + step - 1))
 
 
 class Results:

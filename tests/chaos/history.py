@@ -86,19 +86,38 @@ def first_times(histories: Iterable[History]) -> dict[bytes, set[int]]:
     return times
 
 
-def _writes(data: bytes) -> Iterator[tuple[bytes, bytes | None]]:
-    """(key, value) of each write, None where the key goes; a torn last command is no write."""
+Write = tuple[bytes, bytes | None]
+
+
+def _writes(data: bytes) -> Iterator[Write]:
+    """(key, value) of each write, None where the key goes. A transaction, as a script's effects
+    are one, is one step: of each key its last write counts, and a torn one is none, as for Redis
+    when it reads the file, for its replicas, and for every client."""
+    transaction: dict[bytes, bytes | None] | None = None
     for command in Cutter().feed(data):
         name, *arguments = words(command)
         word = name.upper()
-        if word in {b"SET", b"PSETEX", b"SETEX"}:
-            yield arguments[0], arguments[-1] if word != b"SET" else arguments[1]
-        elif word in {b"DEL", b"UNLINK"}:
-            yield from ((key, None) for key in arguments)
-        elif word in {b"RESTORE", b"RESTORE-ASKING"}:
-            yield arguments[0], string_of_dump(arguments[2])
-        elif word not in {b"SELECT", b"MULTI", b"EXEC", b"PEXPIREAT", b"PING", b"FUNCTION"}:
-            raise ValueError(f"an unknown write: {word!r}")
+        if word == b"MULTI":
+            transaction = {}
+        elif word == b"EXEC":
+            yield from (transaction or {}).items()
+            transaction = None
+        elif transaction is None:
+            yield from _written(word, arguments)
+        else:
+            transaction.update(_written(word, arguments))
+
+
+def _written(word: bytes, arguments: list[bytes]) -> list[Write]:
+    if word in {b"SET", b"PSETEX", b"SETEX"}:
+        return [(arguments[0], arguments[-1] if word != b"SET" else arguments[1])]
+    if word in {b"DEL", b"UNLINK"}:
+        return [(key, None) for key in arguments]
+    if word in {b"RESTORE", b"RESTORE-ASKING"}:
+        return [(arguments[0], string_of_dump(arguments[2]))]
+    if word not in {b"SELECT", b"PEXPIREAT", b"PING", b"FUNCTION"}:
+        raise ValueError(f"an unknown write: {word!r}")
+    return []
 
 
 def string_of_dump(dump: bytes) -> bytes:

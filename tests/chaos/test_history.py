@@ -73,6 +73,17 @@ def test_the_times_of_every_record_are_kept(tmp_path: Path) -> None:
     assert first_times([made]) == {b"a": {5, 6}, b"b": {5}}
 
 
+def test_a_script_is_one_step_and_half_of_it_is_none(tmp_path: Path) -> None:
+    begin, end = (b"MULTI",), (b"EXEC",)
+    other = [begin, put(b"a", b"2"), put(b"a", b"1"), put(b"b", b"1"), (b"DEL", b"b"), end]
+    whole = history(tmp_path / "whole", [SELECT, put(b"a", b"1"), *other])
+    torn = history(tmp_path / "torn", [SELECT, put(b"a", b"1"), *other[:-1]])
+
+    assert whole.had == {b"a": [b"1", b"1"]}
+    assert list(whole.ends()) == [(b"a", b"1")]
+    assert torn.had == {b"a": [b"1"]}
+
+
 @pytest.mark.store
 @pytest.mark.parametrize("size", [1, 63, 64, 5000, 20_000])
 def test_a_dumped_value_is_read(size: int) -> None:

@@ -2,7 +2,7 @@
 
 Law: ratios and never times. Both are measured in turn, in one process, and the least of many
 rounds counts, which load on the machine hardly moves. The pure path is what every item meets
-between the sockets: read, fingerprint, key, plan, judge the response, render. The reference does
+between the sockets: read, fingerprint, key, plan, judge the response, pack, render. The reference does
 the like with the standard library: parse, write sorted, hash.
 
 ``python -m bench.guard`` prints the ratios; ``--record`` writes them to ratio.json. The compiled
@@ -20,22 +20,24 @@ from pathlib import Path
 
 from bench.load import TAIL
 from proxy.build import is_compiled
-from proxy.core.fate import new
+from proxy.core.commits import Commits
+from proxy.core.fate import Outcome
+from proxy.core.fates import AlikeFates
 from proxy.core.keys import KeyMaker
-from proxy.core.plan import make_plan
-from proxy.core.record import Commit
+from proxy.preparing import prepare, terms_of
+from proxy.store.wire import pack_settles
 from rules.load import load_rules
 from rules.model import Batch, Rule, Verdict
 from rules.render import render
 from rules.request import read_batch
 from rules.response import Response, results, verdict
-from rules.row import Row
 
 HERE = Path(__file__).resolve().parent
 RECORDED = HERE / "ratio.json"
 ALLOWED = 1.20
 SIZES = (1, 100)
 NOW = 1_700_000_000_000
+TOKEN = bytes(12)
 
 
 def request_of(size: int) -> bytes:
@@ -52,20 +54,17 @@ def response_of(size: int) -> bytes:
 
 
 def pure_path(rule: Rule, keys: KeyMaker, body: bytes, answer: bytes) -> bytes:
-    """All that a batch of new items costs, the store's and the sockets' parts apart."""
+    """All that a batch of new items costs beside the sockets, the waiting and the bookkeeping."""
     batch = read_batch(rule, body)
     assert isinstance(batch, Batch)
-    prints = batch.fingerprints
-    keyed = [key for key in batch.keys if key is not None]
-    keys.store_keys(rule.name, rule.generation, ("tenant",), keyed)
-    make_plan(batch.keys, batch.problems, prints, forward_missing_key=False)
+    prepared = prepare(rule, batch, ("tenant",), keys)
+    assert len(prepared.plan.firsts) == len(batch)
     response = Response(200, answer)
     assert verdict(rule, response) is Verdict.ACCEPTED
-    raws = results(rule, response, batch.keys)
+    raws = results(rule, response, [None] * len(batch))
     assert raws is not None
-    fates = [new(raw, NOW) for raw in raws]
-    _ = [Commit(print_, NOW, raw, False) for print_, raw in zip(prints, raws, strict=True)]
-    return render(rule, answer, [Row(f.result, False, f.processed_at) for f in fates])
+    pack_settles(Commits(prepared.fingerprints, NOW, raws), TOKEN, terms_of(rule))
+    return render(rule, answer, AlikeFates(raws, Outcome.NEW, NOW), response.array)
 
 
 def reference(body: bytes, answer: bytes) -> bytes:

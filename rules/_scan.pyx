@@ -682,7 +682,9 @@ cdef class ItemReader(ArrayReader):
         keys = PyBytes_FromStringAndSize(NULL, PyBytes_GET_SIZE(body))
         self._keys = <uint8_t*> PyBytes_AS_STRING(keys)
         # An item with a key takes `{"":0},`, but for the last comma.
-        places = PyBytes_FromStringAndSize(NULL, (PyBytes_GET_SIZE(body) // 7 + 1) * PLACE)
+        places = PyBytes_FromStringAndSize(
+            NULL, min(max(most, 0), PyBytes_GET_SIZE(body) // 7 + 1) * PLACE
+        )
         self._places = PyBytes_AS_STRING(places)
         if not self._read(&w, body, None):
             return None
@@ -695,7 +697,7 @@ cdef class ItemReader(ArrayReader):
     cdef bint _element(self, Walk* w, int depth, list into) except *:
         cdef int i
         cdef Py_ssize_t place[2]
-        if self._count == self._most:
+        if self._count >= self._most:
             return False
         place[0] = w.at - self._body
         if self._pending == LANES or w.out - canonical > TEXT // 2:

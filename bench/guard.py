@@ -2,8 +2,8 @@
 
 Law: ratios and never times. Both are measured in turn, in one process, and the least of many
 rounds counts, which load on the machine hardly moves. The pure path is what every item meets
-between the sockets: read, fingerprint, key, plan, judge the response, pack, render. The reference does
-the like with the standard library: parse, write sorted, hash.
+between the sockets: read, fingerprint, key, plan, judge the response, pack, render. The reference
+does the like with the standard library: parse, write sorted, hash.
 
 ``python -m bench.guard`` prints the ratios; ``--record`` writes them to ratio.json. The compiled
 build has its own: run it in build/compiled, and copy that folder's ratio.json to this one.

@@ -19,7 +19,7 @@ from rules.derived import once_a_rule
 from rules.jsonshape import SPACE
 from rules.jsontext import escaped_spelling, members, span_of, validate
 from rules.model import Fields, Rule
-from rules.native import EndedEach, ended, ended_each, member_finder
+from rules.native import ended, ended_each, member_finder
 from rules.pointer import Pointer
 from rules.row import ErrorBody, Row
 from rules.rows import AlikeRows
@@ -68,45 +68,46 @@ class _Painter:
 
     def array(self, rows: Sequence[Row]) -> bytes:
         """The JSON array of all the rows."""
-        if isinstance(rows, AlikeRows) and ended is not None and self._are_letters:
-            listed = ended(
-                rows.results, self._ending(rows.is_idempotent, rows.processed_at), self._quoted
-            )
-            if listed is not None:
-                return listed
-        results = [row.result or b"" for row in rows]
+        if isinstance(rows, AlikeRows):
+            results = rows.results
+            if ended is not None and self._are_letters:
+                ending = self._ending(rows.is_idempotent, rows.processed_at)
+                listed = ended(results, ending, self._quoted)
+                if listed is not None:
+                    return listed
+        else:
+            results = [row.result or b"" for row in rows]
+        endings = self._endings(rows, results)
         if ended_each is not None and self._are_letters:
-            listed = self._list_natively(rows, results, ended_each)
+            shown = [
+                self.paint(rows[place]) if ending is None else result
+                for place, (result, ending) in enumerate(zip(results, endings, strict=True))
+            ]
+            listed = ended_each(shown, endings, self._quoted)
             if listed is not None:
                 return listed
         if self._has_names(b"".join(results)):
             return b"".join((b"[", b",".join(map(self.paint, rows)), b"]"))
         painted = [
-            self.paint(row) if ending is None else result[:-1] + ending
-            for row, result, ending in zip(rows, results, self._endings(rows, results), strict=True)
+            self.paint(rows[place]) if ending is None else result[:-1] + ending
+            for place, (result, ending) in enumerate(zip(results, endings, strict=True))
         ]
         return b"".join((b"[", b",".join(painted), b"]"))
-
-    def _list_natively(
-        self, rows: Sequence[Row], results: list[bytes], join: EndedEach
-    ) -> bytes | None:
-        endings, shown = self._endings(rows, results), results.copy()
-        for place, ending in enumerate(endings):
-            if ending is None:
-                shown[place] = self.paint(rows[place])
-        return join(shown, endings, self._quoted)
 
     def _endings(self, rows: Sequence[Row], results: Sequence[bytes]) -> list[bytes | None]:
         """What follows each one's members, with the closing brace; None where more is to be done.
 
         Nearly every row of nearly every answer, an object with members and no space around it,
         takes one, and mostly the same as the row before it."""
+        if isinstance(rows, AlikeRows):
+            same = self._ending(rows.is_idempotent, rows.processed_at)
+            return [same if _takes_ending(result) else None for result in results]
         endings: list[bytes | None] = []
         flag = False
         time: int | None = None
         ending = self._ending(flag, time)
         for row, result in zip(rows, results, strict=True):
-            if row.error is None and result.startswith(b'{"') and result[-1] == _CLOSE:
+            if row.error is None and _takes_ending(result):
                 if row.processed_at != time or row.is_idempotent is not flag:
                     flag, time = row.is_idempotent, row.processed_at
                     ending = self._ending(flag, time)
@@ -190,6 +191,11 @@ class _Painter:
         parts.append(base[found[-1].end : -1] if found else b"")
         comma = b"," if kept and left else b""
         return b"".join([*parts, comma, _members_text(left), b"}"])
+
+
+def _takes_ending(result: bytes) -> bool:
+    """Whether it is an object with members and no space around it."""
+    return result.startswith(b'{"') and result[-1] == _CLOSE
 
 
 def _members_text(values: dict[str, bytes]) -> bytes:

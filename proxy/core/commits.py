@@ -6,7 +6,7 @@ what packs them for a store takes the columns, without a value for each item.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from proxy.core.record import Commit
@@ -29,6 +29,12 @@ class Commits(Sequence[Commit]):
 
     def __len__(self) -> int:
         return len(self.results)
+
+    def __iter__(self) -> Iterator[Commit]:
+        at = self.processed_at
+        return iter(
+            [Commit(p, at, r) for p, r in zip(self.fingerprints, self.results, strict=True)]
+        )
 
     def __getitem__(self, index: Any) -> Any:
         prints, results = self.fingerprints[index], self.results[index]

@@ -37,7 +37,7 @@ RUN --mount=type=secret,id=ca,required=false,target=/run/ca.pem \
     && /tmp/tools/bin/pip install --only-binary=:all: -c requirements-dev.lock setuptools mypy cython \
     && /tmp/tools/bin/pip --python /opt/idemproxy/bin/python install \
         --only-binary=:all: -r requirements.lock
-COPY pyproject.toml setup.py README.md LICENSE ./
+COPY pyproject.toml setup.py MANIFEST.in README.md LICENSE ./
 COPY proxy proxy
 COPY rules rules
 COPY examples examples
@@ -52,7 +52,7 @@ RUN export IDEMPROXY_COMPILE="${COMPILE}" \
     && /tmp/tools/bin/pip --python /opt/idemproxy/bin/python install --no-deps --no-index \
         /tmp/wheel/*.whl \
     && find /opt/idemproxy -depth \( -name tests -o -name __pycache__ -o -name '*.pyi' \
-        -o -name '*.pyx' -o -name '*.pxd' -o -name '*.c' -o -name '*.h' -o -name direct_url.json \
+        -o -name '*.pyx' -o -name '*.pxi' -o -name '*.pxd' -o -name '*.c' -o -name '*.h' -o -name direct_url.json \
         -o -name 'activate*' -o -name 'Activate*' -o -name '_cffi.*.so' \
         -o -path '*/pygments/lexers/*.py' ! -name __init__.py ! -name _mapping.py \
         ! -name python.py ! -name special.py -o -name 'pycparser*' -o -name cffi \) \

@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 COPY = ROOT / "build" / "compiled"
 STAMP = COPY / "build" / "made-from"
 SKIPPED = {"build", "dist", "node_modules", "artifacts", "results", "__pycache__"}
+SOURCES = {".py", ".pyi", ".pyx", ".pxi", ".h"}
 DEBIAN = Path("/etc/debian_version")
 
 
@@ -72,7 +73,7 @@ def digest() -> str:
     summed = hashlib.sha256(f"{sys.version} {version('mypy')} {version('cython')} {COPY}".encode())
     for part in ("setup.py", "pyproject.toml", "proxy", "rules"):
         path = COPY / part
-        made_from = [f for f in path.rglob("*") if f.suffix in {".py", ".pyx", ".pyi", ".h"}]
+        made_from = [f for f in path.rglob("*") if f.suffix in SOURCES]
         for file in sorted(made_from) if path.is_dir() else [path]:
             summed.update(f"{file} ".encode() + file.read_bytes())
     return summed.hexdigest()

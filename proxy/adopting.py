@@ -6,7 +6,6 @@ fingerprint unless this product's own earlier attempt, or a comparison, vouches 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from msgspec.structs import replace
@@ -73,7 +72,7 @@ class Adopting:
         if len(items) < _WORTH_A_DRAFT:
             await work
             return
-        drafting = asyncio.get_running_loop().call_soon(draft, run)
+        drafting = run.loop.call_soon(draft, run)
         await work
         drafting.cancel()  # a store in this process commits in no time
 

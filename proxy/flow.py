@@ -111,7 +111,7 @@ class Flow:
         loop, unless the caller abandons the work before."""
         loop = asyncio.get_running_loop()
         rule, items = exchange.rule, len(exchange.batch)
-        run = Run(exchange, terms_of(rule), loop.time(), self._clock, items)
+        run = Run(exchange, terms_of(rule), loop, loop.time(), self._clock, items)
         self._observer.in_flight(items)
         underway = Underway(run, self._observer, told, self._deadlines.of(rule.deadline))
         self._under_way[underway] = None
@@ -145,7 +145,7 @@ class Flow:
 
     def _start(self, underway: Underway, work: _Work) -> None:
         """From here on a task does the work."""
-        task = asyncio.get_running_loop().create_task(self._see_through(underway, work))
+        task = underway.run.loop.create_task(self._see_through(underway, work))
         self._under_way[underway] = task
         task.add_done_callback(lambda _: self._ended(underway))
 

@@ -281,4 +281,4 @@ def _keys_of(run: Run, items: Sequence[int]) -> Sequence[Key | None]:
 
 
 def _is_late(run: Run) -> bool:
-    return asyncio.get_running_loop().time() >= run.deadline
+    return run.loop.time() >= run.deadline

@@ -7,7 +7,6 @@ would end before the call can.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Final
 
@@ -36,7 +35,7 @@ class Leases:
         """Whether all of ``items`` may be forwarded now, and nobody need be asked or told."""
         if not rnd.recorded or not run.rule.upstream.detects_duplicates:
             return not rnd.recorded
-        left = rnd.held_until - asyncio.get_running_loop().time()
+        left = rnd.held_until - run.loop.time()
         long_enough = left >= run.rule.upstream.timeout + self._margin
         return long_enough and len(_held(run, rnd, items)) == len(items)
 
@@ -46,7 +45,7 @@ class Leases:
             return items
         items = _held(run, rnd, items)
         step: Settlement
-        now = asyncio.get_running_loop().time()
+        now = run.loop.time()
         if not run.rule.upstream.detects_duplicates:
             targets, step = [i for i in items if i in rnd.open], _SENT
         elif rnd.held_until - now < run.rule.upstream.timeout + self._margin:

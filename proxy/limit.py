@@ -40,6 +40,7 @@ class Limit:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._calls: dict[Limited, float] = {}  # when each is due, oldest first
         self._timer: asyncio.TimerHandle | None = None
 
@@ -63,7 +64,9 @@ class Limit:
 
     def begin(self, call: Limited) -> None:
         """``call.expire`` is called in so many seconds, unless it ends before."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
         self._calls[call] = due = loop.time() + self._seconds
         if self._timer is None:
             self._timer = loop.call_at(due, self._expire, loop)

@@ -75,7 +75,7 @@ class Rounds:
 
     def new(self, run: Run) -> Round:
         """A round that has claimed nothing yet; its lease is reckoned from now."""
-        held_until = asyncio.get_running_loop().time() + run.rule.lease
+        held_until = run.loop.time() + run.rule.lease
         return Round(self._new_token(), held_until)
 
     def ask(self, run: Run, plan: Plan, rnd: Round, to: Receiver[Claims]) -> bool:
@@ -125,7 +125,7 @@ class Rounds:
                 await self._adopting.complete(run, claimed, claimed.bodyless)
             return
         silent = claimed.unanswered
-        if claimed.won and asyncio.get_running_loop().time() >= run.deadline:
+        if claimed.won and run.loop.time() >= run.deadline:
             await self._let_go(run, claimed)
         # Without an answer the claims may still have been taken: their token settles them.
         blind = Round(claimed.token, 0.0, recorded=False)

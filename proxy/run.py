@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -73,6 +74,8 @@ class Run:
 
     exchange: Exchange
     terms: Terms
+    loop: asyncio.AbstractEventLoop
+    """Asked for it, Python 3.11 asks the kernel each time which process this is."""
     started: float
     """Loop time, which deadlines are reckoned in; some loops tell it in whole milliseconds."""
     clock: Callable[[], float]

@@ -75,7 +75,7 @@ local written = {} -- a key may stand twice, as two requests can share this call
 -- ``found``: the value of key i, or why it could not be set; that it could not says nothing of it.
 local function read_on(i, found)
   behind = type(found) == 'string' and i or i - 1
-  values = behind < #KEYS and redis.call('MGET', unpack(KEYS, behind + 1)) or {}
+  values = behind < #KEYS and call('MGET', unpack(KEYS, behind + 1)) or {}
   values[0] = found
   replies = alike('W', i - 1)
 end
@@ -98,7 +98,7 @@ while at <= #groups do
       at = at + 16
     end
     if not values then
-      local found = redis.pcall('SET', key, head .. fingerprint, 'NX', 'GET', 'PXAT', expires)
+      local found = pcall('SET', key, head .. fingerprint, 'NX', 'GET', 'PXAT', expires)
       if found then read_on(i, found) end
     end
     if values then
@@ -111,7 +111,7 @@ while at <= #groups do
         after, reply = occupied(value, fingerprint)
       end
       if after then
-        local set = redis.pcall('SET', key, after, 'PXAT', expires)
+        local set = pcall('SET', key, after, 'PXAT', expires)
         if set.err then
           if sub(set.err, 1, 3) ~= 'OOM' then return set end
           reply = 'O'

@@ -7,11 +7,13 @@ local unpack_fields, pack_fields = struct.unpack, struct.pack
 local byte, sub, floor, max, min = string.byte, string.sub, math.floor, math.max, math.min
 local char, band, bor = string.char, bit.band, bit.bor
 
+local call, pcall, KEYS, ARGV = redis.call, redis.pcall, KEYS, ARGV
+
 local HELD, DOUBT, DONE = 0, 1, 2
 local FINGERPRINT, BARRIER, SENT, SUSPECT = 4, 8, 16, 32
 local NO_RESULT, TEMPLATE = 8, 16
 
-local clock = redis.call('TIME')
+local clock = call('TIME')
 local now = clock[1] * 1000 + floor(clock[2] / 1000)
 
 -- When a record that is written now expires, as text: Redis formats a number anew for each command,

@@ -87,19 +87,19 @@ end
 local USUAL, USUAL_SIZE = '\1\4', 38 -- HELD, with a fingerprint
 
 local function commit_first(key, mine, expires)
-  local before = redis.call('SET', key, mine, 'GET', 'KEEPTTL')
+  local before = call('SET', key, mine, 'GET', 'KEEPTTL')
   local after, reply = mine, 'A'
   if before and (#before ~= USUAL_SIZE or sub(before, 1, 2) ~= USUAL) then
     after, reply = commit(before, mine)
-    if after ~= mine then redis.call('SET', key, after or before, 'KEEPTTL') end
+    if after ~= mine then call('SET', key, after or before, 'KEEPTTL') end
   end
-  if after then redis.call('PEXPIREAT', key, expires) end
+  if after then call('PEXPIREAT', key, expires) end
   return reply
 end
 
 -- Every other step of one request. A key may stand twice.
 local function take_steps(first, count, flags, groups, at, expires)
-  local values, written = redis.call('MGET', unpack(KEYS, first, first + count - 1)), {}
+  local values, written = call('MGET', unpack(KEYS, first, first + count - 1)), {}
   local replies = {}
   for i = 1, count do
     local key, fingerprint = KEYS[first + i - 1], ''
@@ -115,10 +115,10 @@ local function take_steps(first, count, flags, groups, at, expires)
       after, replies[i] = step(value, fingerprint)
     end
     if after then
-      redis.call('SET', key, after, 'PXAT', expires)
+      call('SET', key, after, 'PXAT', expires)
       written[key] = after
     elseif after == false then
-      redis.call('DEL', key)
+      call('DEL', key)
       written[key] = false
     end
   end

@@ -45,7 +45,9 @@ async def test_what_the_commit_finds_is_answered_and_not_the_draft() -> None:
 
 def accepted_run(rig: Rig) -> Run:
     exchange = rig.exchange(items("a", "b"))
-    run = Run(exchange, terms_of(rig.rule), 0.0, lambda: 0.0, 2)
+    loop = asyncio.new_event_loop()
+    loop.close()  # nothing waits here
+    run = Run(exchange, terms_of(rig.rule), loop, 0.0, lambda: 0.0, 2)
     run.course.note(Delivery.ACCEPTED, Reply(200, (), b'{"results":[]}'))
     return run
 

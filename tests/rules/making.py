@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 from collections.abc import Callable
 from typing import Any
@@ -162,3 +163,22 @@ def batch_text(draw: Draw, items: list[str], around: list[tuple[str, str]]) -> t
     named = [*around[:place], ("items", "\0"), *around[place:]]
     before, _, behind = object_text(draw, named).partition("\0")
     return before, spaced(draw, "[", items, "]"), behind
+
+
+def damaged(text: bytes, seed: int) -> bytes:
+    """A good text with some bytes changed, cut out, doubled or put in, or its end cut off."""
+    rng, made = random.Random(seed), bytearray(text)
+    for _ in range(rng.randint(1, 4)):
+        at, to = sorted(rng.randrange(len(made) + 1) for _ in range(2))
+        match rng.randrange(9):
+            case 0 | 1:
+                made[at : at + 1] = bytes([rng.choice(b'{}[]",:\\0e-\xff\x00 n')])
+            case 2 | 3:
+                del made[at : min(to, at + 8)]
+            case 4 | 5:
+                made[at:at] = made[at : min(to, at + 16)]
+            case 6 | 7:
+                made[at:at] = rng.choice([b'"key":1,', b"\\u006bey", b"[[", b"1e999", b"\xef"])
+            case _:
+                del made[at:]
+    return bytes(made)

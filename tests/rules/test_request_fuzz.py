@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +11,7 @@ from rules.model import Batch, Unreadable
 from rules.request import TooMany, fingerprints, read_batch, sub_body
 from tests.fakes.rig import make_rule
 from tests.rules.corpus import ACCEPTED, REJECTED
+from tests.rules.making import damaged
 
 RULE = make_rule(request__max_items=50)
 REASONS = {"not_utf8", "not_json", "too_deep", "no_items", "duplicate_member"}
@@ -54,18 +54,4 @@ def test_any_bytes_for_the_items(inside: bytes) -> None:
 @settings(max_examples=1500, deadline=None)
 @given(st.sampled_from(SEEDS), st.integers(0, 2**32))
 def test_bodies_that_were_nearly_right(body: bytes, seed: int) -> None:
-    """Bytes of a good body are changed, cut out, doubled and swapped."""
-    rng = random.Random(seed)
-    damaged = bytearray(body)
-    for _ in range(rng.randint(1, 4)):
-        at, to = sorted(rng.randrange(len(damaged) + 1) for _ in range(2))
-        match rng.randrange(4):
-            case 0:
-                damaged[at : at + 1] = bytes([rng.choice(b'{}[]",:\\0e-\xff\x00 n')])
-            case 1:
-                del damaged[at : min(to, at + 8)]
-            case 2:
-                damaged[at:at] = damaged[at : min(to, at + 16)]
-            case _:
-                damaged[at:at] = rng.choice([b'"key":1,', b"\\u006bey", b"[[", b"1e999", b"\xef"])
-    check(bytes(damaged))
+    check(damaged(body, seed))

@@ -93,7 +93,10 @@ local function commit_first(key, mine, expires)
     after, reply = commit(before, mine)
     if after ~= mine then call('SET', key, after or before, 'KEEPTTL') end
   end
-  if after then call('PEXPIREAT', key, expires) end
+  if after then
+    local set = pcall('PEXPIREAT', key, expires)
+    if type(set) == 'table' then call('SET', key, after, 'PXAT', expires) end -- it is not allowed
+  end
   return reply
 end
 

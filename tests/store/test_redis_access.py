@@ -6,9 +6,12 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from proxy.core.record import (
     Applied,
+    Commit,
+    Done,
     Sent,
     Won,
 )
@@ -48,6 +51,23 @@ async def test_an_acl_user_with_the_fewest_rights(own_server: RedisServer) -> No
         info = await store.probe()
         assert info.facts["version"].startswith("Redis 7")
         assert info.facts["snapshots"] == "unknown"
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("more", [(), ("+pexpireat",)])
+async def test_a_commit_needs_no_more_rights_and_has_an_expiry(
+    own_server: RedisServer, more: tuple[str, ...]
+) -> None:
+    own_server.command("ACL", "SETUSER", "sidecar", "on", ">word", *FEWEST_RIGHTS, *more)
+    me, (name,) = token(), keys(1)
+    later = replace(TERMS, retention=2 * TERMS.retention)
+    async with opened(own_server.url, username="sidecar", password="word") as store:
+        assert await claim(store, [name], me) == [Won(1)]
+        commit = Commit(PRINT, 1, b"{}")
+        assert await store.settle([name], [commit], me, later) == [Applied()]
+        assert await claim(store, [name], token()) == [Done(me, 1, PRINT, b"{}")]
+    left = own_server.command("PTTL", name)
+    assert later.retention - 60_000 < left <= later.retention
 
 
 @pytest.mark.process

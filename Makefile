@@ -120,6 +120,7 @@ pod: $(DEV) ## the image and a real pod, by podman, as root
 	@$(NEED) runc runc
 	@$(NEED) debootstrap debootstrap
 	@$(NEED) -p netavark
+	@$(NEED) -p catatonit
 	@$(NEED) -p iptables
 	$(BIN)/python -m tests.k8s.pod
 

@@ -68,6 +68,7 @@ def _sort_out_each(
     replies: Sequence[ClaimReply | StoreUnavailable],
     busy: dict[int, int],
 ) -> None:
+    """Not all came to the same; mostly each was won, or has a result."""
     fates, won = run.fates, rnd.won
     for index, reply in zip(indexes, replies, strict=True):
         kind = type(reply)
@@ -82,14 +83,11 @@ def _sort_out_each(
 def _sort_out(
     run: Run, rnd: Round, index: int, reply: ClaimReply | StoreUnavailable, busy: dict[int, int]
 ) -> None:
-    """Note what one item's claim came to, where not all came to the same."""
+    """Note what one item's claim came to, where that is neither won nor a result."""
     match reply:
-        case Won():
-            rnd.won[index] = reply
-        case Done():
+        case Done():  # without a body
             run.fates[index] = from_record(reply)
-            if reply.result is None:
-                rnd.bodyless.append(index)
+            rnd.bodyless.append(index)
         case StoreUnavailable():
             rnd.unanswered.append(index)
         case Busy(left):

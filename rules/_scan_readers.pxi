@@ -84,13 +84,11 @@ cdef class ArrayReader:
         return False
 
     cdef bint _elements(self, Walk* w, int depth, list into) except *:
-        cdef Text start
         w.at = over_space(w.at + 1)
         if w.at[0] == 93:
             w.at += 1
             return True
         while True:
-            start = w.at
             if not self._element(w, depth, into):
                 return False
             w.at = over_space(w.at)
@@ -285,7 +283,7 @@ cdef class MemberFinder:
             if not plain_name(&w, &name):
                 return None
             start = w.at
-            if start - begin == known:
+            if start - begin == known and known <= behind <= w.end - begin:
                 w.at = begin + behind
             elif not skip(&w, 1):
                 return None

@@ -72,7 +72,8 @@ def verdict(rule: Rule, response: Response) -> Verdict:
 
 
 def results(rule: Rule, response: Response, keys: Sequence[Key | None]) -> list[bytes] | None:
-    """The result of each sent item, in the order sent; ``keys`` are the sent items' keys.
+    """The result of each sent item, in the order sent; ``keys`` are the sent items' keys,
+    which are looked at with ``align: key``: else only their number counts.
 
     None where they cannot be matched one to one, and with ``align: lookup``, where the response
     holds none that could be.

@@ -32,4 +32,8 @@ class AlikeRows(Sequence[_Row_co], Generic[_Row_co]):
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        return Row(self.results[index], self.is_idempotent, self.processed_at)
+        return self._row(self.results[index])
+
+    def _row(self, result: bytes) -> Any:
+        """The value that one result stands for."""
+        return Row(result, self.is_idempotent, self.processed_at)

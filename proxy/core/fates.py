@@ -18,7 +18,5 @@ class AlikeFates(AlikeRows[Fate]):
         super().__init__(results, outcome is not Outcome.NEW, processed_at)
         self.outcome = outcome
 
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        return Fate(self.results[index], self.is_idempotent, self.processed_at, None, self.outcome)
+    def _row(self, result: bytes) -> Any:
+        return Fate(result, self.is_idempotent, self.processed_at, None, self.outcome)

@@ -7,6 +7,7 @@ local unpack_fields, pack_fields = struct.unpack, struct.pack
 local byte, sub, floor, max, min = string.byte, string.sub, math.floor, math.max, math.min
 local char, band, bor = string.char, bit.band, bit.bor
 
+-- Redis's own two, not Lua's pcall.
 local call, pcall, KEYS, ARGV = redis.call, redis.pcall, KEYS, ARGV
 
 local HELD, DOUBT, DONE = 0, 1, 2

@@ -25,7 +25,7 @@ def has_outage(answer: Sequence[object]) -> bool:
         return False
     if answer[0] is answer[-1] and answer.count(answer[0]) == len(answer):
         return isinstance(answer[0], StoreUnavailable)
-    return StoreUnavailable in set(map(type, answer))
+    return any(issubclass(kind, StoreUnavailable) for kind in set(map(type, answer)))
 
 
 Claims = list[ClaimReply | StoreUnavailable]

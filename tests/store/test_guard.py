@@ -7,13 +7,23 @@ from collections.abc import Sequence
 
 import pytest
 
-from proxy.core.record import ClaimReply, Record, Settlement, SettleReply, Terms, Won
+from proxy.core.record import (
+    Applied,
+    ClaimReply,
+    Lost,
+    Record,
+    Settlement,
+    SettleReply,
+    Terms,
+    Won,
+)
 from proxy.errors import StoreUnavailable
 from proxy.observe import Observer
-from proxy.store.base import ScannableStore, StoreInfo
+from proxy.store.base import ScannableStore, StoreInfo, has_outage
 from proxy.store.breaker import FAILURES, PAUSE, PAUSE_MAX, Breaker
 from proxy.store.guard import GuardedStore
 from proxy.store.memory import MemoryStore
+from proxy.store.scripts import SlotMoves
 from tests.fakes.prompt import Prompt
 from tests.store.stands import PRINT, TERMS, keys, token
 
@@ -264,3 +274,13 @@ async def test_a_reply_that_comes_when_nobody_waits_any_more_is_dropped() -> Non
     assert told.calls == [("claim", False)]
     assert await one_claim(store) == Won(1)
     assert told.calls[1:] == [("claim", True)]
+
+
+@pytest.mark.parametrize("outage", [StoreUnavailable("away"), SlotMoves("between two nodes")])
+@pytest.mark.parametrize("others", [0, 1, 3])
+def test_an_outage_among_the_answers_is_seen_whatever_its_kind(
+    outage: StoreUnavailable, others: int
+) -> None:
+    assert has_outage([*[Applied()] * others, outage])
+    assert has_outage([outage, *[Lost()] * others])
+    assert not has_outage([Applied(), Lost()][:others])

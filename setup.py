@@ -61,6 +61,7 @@ COMPILED = [
     "proxy/rounds.py",
     "proxy/run.py",
     "proxy/settling.py",
+    "proxy/straight.py",
     "proxy/stitch.py",
     "proxy/underway.py",
     "proxy/upstream.py",
@@ -68,6 +69,7 @@ COMPILED = [
     # the two edges
     "proxy/batching.py",
     "proxy/direct.py",
+    "proxy/edge/asked.py",
     "proxy/edge/head.py",
     "proxy/edge/origin.py",
     "proxy/edge/pool.py",

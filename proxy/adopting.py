@@ -33,7 +33,7 @@ from rules.response import is_duplicate, is_failed
 
 _OTHERS_FIRST = frozenset({Stands, Conflict})
 """What a commit is answered with where an earlier one stands; no other step is."""
-_WORTH_A_DRAFT = 10
+WORTH_A_DRAFT = 10
 """Items: the answer to fewer is rendered faster than a turn of the loop is scheduled."""
 _NOT_THERE = "the service calls this item a duplicate, and does not have it"
 _CANNOT_TELL = "the service's lookup gave no answer"
@@ -58,23 +58,26 @@ class Adopting:
 
         While the store commits them, the answer that they mostly lead to is rendered.
         """
-        rule = run.rule
-        if rule.response.align is Align.LOOKUP:
+        if run.rule.response.align is Align.LOOKUP:
             await self._accept_by_lookup(run, rnd, items)
             return
-        now = self._now_ms()
-        if rule.response.duplicate is not None or rule.response.failed is not None:
-            judge = self._judge
-            steps = {i: judge(run, rnd, i, r, now) for i, r in zip(items, results, strict=True)}
-            work = self._settle(run, rnd, steps)
-        else:
-            work = self._succeed(run, rnd, items, results, now)
-        if len(items) < _WORTH_A_DRAFT:
+        work = self.settle_each(run, rnd, items, self.accepted(run, rnd, items, results))
+        if len(items) < WORTH_A_DRAFT:
             await work
             return
         drafting = run.loop.call_soon(draft, run)
         await work
         drafting.cancel()  # a store in this process commits in no time
+
+    def accepted(
+        self, run: Run, rnd: Round, items: Sequence[int], results: Sequence[bytes]
+    ) -> Sequence[Settlement]:
+        """Decide the items by their own results, which say which is which; what the store is to be
+        told of each."""
+        now, response = self._now_ms(), run.rule.response
+        if response.duplicate is None and response.failed is None:
+            return self._succeeded(run, items, results, now)
+        return [self._judge(run, rnd, i, r, now) for i, r in zip(items, results, strict=True)]
 
     def _judge(self, run: Run, rnd: Round, item: int, raw: bytes, now: int) -> Settlement:
         """Decide an item of an accepted batch by what its own result says."""
@@ -87,21 +90,19 @@ class Adopting:
         run.fates[item] = new(raw, now)
         return _commit(run.rule, run.fingerprints[item], now, raw)
 
-    async def _succeed(
-        self, run: Run, rnd: Round, items: Sequence[int], results: Sequence[bytes], now: int
-    ) -> None:
+    def _succeeded(
+        self, run: Run, items: Sequence[int], results: Sequence[bytes], now: int
+    ) -> Commits:
         """Done just now. A result that is too large is committed without its body."""
         most, kept = run.rule.max_result_bytes, list[bytes | None](results)
         if max(map(len, results)) > most:
             kept = [raw if len(raw) <= most else None for raw in results]
         if are_all(items, run.items):
             run.alike = AlikeFates(results, Outcome.NEW, now)
-            prints = run.fingerprints
-        else:
-            for item, result in zip(items, results, strict=True):
-                run.fates[item] = new(result, now)
-            prints = [run.fingerprints[i] for i in items]
-        await self._settle_each(run, rnd, items, Commits(prints, now, kept))
+            return Commits(run.fingerprints, now, kept)
+        for item, result in zip(items, results, strict=True):
+            run.fates[item] = new(result, now)
+        return Commits([run.fingerprints[i] for i in items], now, kept)
 
     async def screen(self, run: Run, rnd: Round, indexes: Sequence[int]) -> list[int]:
         """Ask the service first where the rule says so; what is left is to be forwarded."""
@@ -249,15 +250,20 @@ class Adopting:
             self._observer.upstream_duplicate(rule.name, result)
 
     async def _settle(self, run: Run, rnd: Round, steps: Mapping[int, Settlement]) -> None:
-        """Write the steps; where an earlier commit stands, its result is the answer."""
         if steps:
             self.report_doubts(run, steps)
-            await self._settle_each(run, rnd, list(steps), list(steps.values()))
+            await self.settle_each(run, rnd, list(steps), list(steps.values()))
 
-    async def _settle_each(
+    async def settle_each(
         self, run: Run, rnd: Round, items: Sequence[int], steps: Sequence[Settlement]
     ) -> None:
         replies = await self._settler.settle_each(run, rnd, items, steps)
+        self.reconcile(run, rnd, items, replies)
+
+    def reconcile(
+        self, run: Run, rnd: Round, items: Sequence[int], replies: Sequence[SettleReply | None]
+    ) -> None:
+        """Where an earlier commit stands, its result is the answer."""
         if _OTHERS_FIRST.isdisjoint(map(type, replies)):
             return
         for item, reply in zip(items, replies, strict=True):

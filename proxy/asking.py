@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 from proxy.core.record import ClaimReply, Settlement, SettleReply
 from proxy.errors import StoreUnavailable
 from proxy.run import Run
-from proxy.store.base import Claims, PromptStore, Store
+from proxy.store.base import Claims, PromptStore, Settles, Store
 from proxy.store.receive import Receiver
 
 OUTAGES: Final = 3
@@ -43,6 +43,19 @@ class Asking:
         if self._prompt is None:
             return False
         return self._prompt.ask_claim(keys, fingerprints, token, run.terms, to)
+
+    def ask_settle(
+        self,
+        run: Run,
+        keys: Sequence[bytes],
+        steps: Sequence[Settlement],
+        token: bytes,
+        to: Receiver[Settles],
+    ) -> bool:
+        """``settle`` without a task, likewise."""
+        if self._prompt is None or run.outages >= OUTAGES:
+            return False
+        return self._prompt.ask_settle(keys, steps, token, run.terms, to)
 
     async def claim(
         self, run: Run, keys: Sequence[bytes], fingerprints: Sequence[bytes | None], token: bytes

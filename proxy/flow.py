@@ -1,7 +1,7 @@
 """The one driver where the core meets await: a batch's life from its start to its answer.
 
 Law: a request's work runs to its last settle, whether or not its client is still there; in a task
-of its own from where it has to wait for more than its first claim. The client gets its answer at
+of its own from where it leaves the straight way. The client gets its answer at
 the rule's deadline at the latest; what is undecided by then is told as what it is at.
 """
 
@@ -12,17 +12,15 @@ import logging
 import os
 import random
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from proxy.adopting import Adopting
-from proxy.asking import Asking, unanswered
+from proxy.asking import Asking
 from proxy.core.keys import KeyMaker
-from proxy.core.plan import Plan
-from proxy.core.record import TOKEN_BYTES, ClaimReply
+from proxy.core.record import TOKEN_BYTES
 from proxy.core.upstream import Upstream
-from proxy.errors import Problem, StoreUnavailable
+from proxy.errors import Problem
 from proxy.exchange import Answer, Exchange
 from proxy.forward import Forwarder
 from proxy.leases import Leases
@@ -30,16 +28,15 @@ from proxy.limit import Limits
 from proxy.lookups import Lookups
 from proxy.observe import Observer
 from proxy.preparing import terms_of
-from proxy.rounds import Rounds
-from proxy.run import Round, Run
+from proxy.rounds import Rounds, Work
+from proxy.run import Run
 from proxy.settling import Backlog, Settler
-from proxy.store.base import Claims, Store
+from proxy.store.base import Store
+from proxy.straight import StraightWay, fail
 from proxy.underway import Told, Underway
 from proxy.waiting import Waiting
 
 log = logging.getLogger("proxy.flow")
-
-_Work = Callable[[], Coroutine[Any, Any, None]]
 
 
 def random_token() -> bytes:
@@ -69,6 +66,7 @@ class Flow:
         self._settler = Settler(asking, waiting, Backlog(store, observer))
         adopting = Adopting(self._settler, Lookups(upstream, observer), observer, now_ms)
         leases = Leases(asking, self._settler, waiting, lease_margin)
+        forwarder = Forwarder(upstream, self._settler, leases, adopting, observer)
         self._rounds = Rounds(
             asking,
             keys,
@@ -76,8 +74,16 @@ class Flow:
             waiting=waiting,
             settler=self._settler,
             adopting=adopting,
-            forwarder=Forwarder(upstream, self._settler, leases, adopting, observer),
+            forwarder=forwarder,
             observer=observer,
+        )
+        self._way = StraightWay(
+            self._rounds,
+            forwarder,
+            adopting,
+            self._settler,
+            start=self._start,
+            ended=self._finished,
         )
         self._under_way: dict[Underway, asyncio.Task[None] | None] = {}
         self._deadlines = Limits()
@@ -118,43 +124,28 @@ class Flow:
         try:
             plan = self._rounds.prepare(run)
         except Exception as error:  # noqa: BLE001 - it is told in a later turn
-            self._start(underway, partial(_fail, error))
-            return underway
-        rnd = self._rounds.new(run)
-        if not self._rounds.ask(run, plan, rnd, _FirstClaim(self, underway, plan, rnd)):
-            self._start(underway, partial(self._rounds.claim_and_go_on, run, plan, rnd))
+            self._start(underway, partial(fail, error))
+        else:
+            self._way.begin(underway, plan)
         return underway
 
-    def claimed(
-        self, underway: Underway, plan: Plan, rnd: Round, said: Claims | BaseException
-    ) -> None:
-        """The first claim was answered: with replays alone, the work is done."""
-        run = underway.run
-        try:
-            replies = _replies(run, plan, said)
-            busy = self._rounds.note(run, rnd, plan.firsts, replies)
-        except Exception as error:  # noqa: BLE001 - a task tells of it, as of any other
-            self._start(underway, partial(_fail, error))
-            return
-        if not run.is_decided or rnd.bodyless:
-            self._start(underway, partial(self._rounds.go_on, run, plan, rnd, busy))
-            return
-        underway.answer()
-        self._observer.in_flight(-run.items)
-        self._ended(underway)
-
-    def _start(self, underway: Underway, work: _Work) -> None:
+    def _start(self, underway: Underway, work: Work) -> None:
         """From here on a task does the work."""
         task = underway.run.loop.create_task(self._see_through(underway, work))
         self._under_way[underway] = task
         task.add_done_callback(lambda _: self._ended(underway))
+
+    def _finished(self, underway: Underway) -> None:
+        """All of the work is done, by no task."""
+        self._observer.in_flight(-underway.run.items)
+        self._ended(underway)
 
     def _ended(self, underway: Underway) -> None:
         del self._under_way[underway]
         if self._idle is not None and not self._under_way and not self._idle.done():
             self._idle.set_result(None)
 
-    async def _see_through(self, underway: Underway, work: _Work) -> None:
+    async def _see_through(self, underway: Underway, work: Work) -> None:
         try:
             await work()
         except Problem as problem:
@@ -184,42 +175,3 @@ class Flow:
     def under_way(self) -> int:
         """Requests whose work has not ended."""
         return len(self._under_way)
-
-
-class _FirstClaim:
-    """Who takes the replies to a request's first claim, which no task waits for."""
-
-    __slots__ = ("_flow", "_is_told", "_plan", "_rnd", "_underway")
-
-    def __init__(self, flow: Flow, underway: Underway, plan: Plan, rnd: Round) -> None:
-        self._flow = flow
-        self._underway = underway
-        self._plan = plan
-        self._rnd = rnd
-        self._is_told = False
-
-    def done(self) -> bool:
-        """Whether its client is still there or not, the work goes on."""
-        return self._is_told
-
-    def set_result(self, result: Claims, /) -> None:
-        self._is_told = True
-        self._flow.claimed(self._underway, self._plan, self._rnd, result)
-
-    def set_exception(self, exception: BaseException, /) -> None:
-        self._is_told = True
-        self._flow.claimed(self._underway, self._plan, self._rnd, exception)
-
-
-def _replies(
-    run: Run, plan: Plan, said: Claims | BaseException
-) -> Sequence[ClaimReply | StoreUnavailable]:
-    if isinstance(said, StoreUnavailable):
-        return unanswered(run, said, len(plan.firsts))
-    if isinstance(said, BaseException):
-        raise said
-    return said
-
-
-async def _fail(error: BaseException) -> None:
-    raise error

@@ -18,6 +18,7 @@ from proxy.calls import batch_call
 from proxy.core.delivery import AFTERMATH, OF_FAULT, OF_VERDICT, Delivery
 from proxy.core.fate import Code, failed
 from proxy.core.isolation import AskAll, Isolation, Send
+from proxy.core.prompt import PromptUpstream, Told
 from proxy.core.record import MarkDoubt, Release, Settlement
 from proxy.core.upstream import NoReply, Purpose, Reply, Upstream
 from proxy.leases import Leases
@@ -35,7 +36,7 @@ _TOO_LATE: Final = "the request's deadline passed before the item was forwarded"
 
 
 @dataclass(frozen=True, slots=True)
-class _Delivered:
+class Delivered:
     """What became of one call. ``results``: one for each item, where it was accepted."""
 
     delivery: Delivery
@@ -65,11 +66,40 @@ class Forwarder:
         observer: Observer,
     ) -> None:
         self._upstream = upstream
+        self._prompt = upstream if isinstance(upstream, PromptUpstream) else None
         self._settler = settler
         self._leases = leases
         self._adopting = adopting
         self._observer = observer
         self._pace = Pace()
+
+    def ask(self, run: Run, rnd: Round, to: Told) -> float | None:
+        """Forward all of a batch of which all was won, without a task: when the call began, which
+        ``answered`` is to be told. None: nothing was done, for something else comes first."""
+        exchange, upstream = run.exchange, run.rule.upstream
+        if (
+            self._prompt is None
+            or rnd.suspects
+            or upstream.lookup is not None
+            or self._chunk_size(run, run.items) < run.items
+            or not self._leases.last(run, rnd)
+            or _is_late(run)
+        ):
+            return None
+        call = batch_call(exchange, exchange.batch.whole, Purpose.BATCH)
+        started = run.clock()
+        if not self._prompt.ask(call, upstream.timeout, to):
+            return None
+        run.in_flight.update(range(run.items))
+        run.upstream_watch.start(started)
+        return started
+
+    def answered(self, run: Run, reply: Reply | NoReply, started: float) -> Delivered:
+        return self._delivered(run, range(run.items), reply, Purpose.BATCH, started)
+
+    async def go_on(self, run: Run, rnd: Round, delivered: Delivered) -> None:
+        """What follows from a call that ``ask`` made and that was not simply accepted."""
+        await self._chunk(run, rnd, range(run.items), delivered)
 
     async def forward(self, run: Run, rnd: Round, indexes: Sequence[int]) -> None:
         """Forward the items in request order, in chunks; those without a key are forwarded too."""
@@ -107,11 +137,17 @@ class Forwarder:
             return 1
         return min(items, run.rule.upstream.max_items or items)
 
-    async def _chunk(self, run: Run, rnd: Round, items: Sequence[int]) -> int | None:
-        """One chunk to its end. Milliseconds where the service said when to come back."""
+    async def _chunk(
+        self, run: Run, rnd: Round, items: Sequence[int], delivered: Delivered | None = None
+    ) -> int | None:
+        """One chunk to its end. Milliseconds where the service said when to come back.
+        ``delivered``: all of it was sent already, and this came of it."""
         lookup = run.rule.upstream.lookup
         isolation = Isolation(items, can_ask_all=lookup is not None and lookup.is_batch)
         wait: int | None = None
+        if delivered is not None:
+            isolation.next()
+            wait = await self._came_to(run, rnd, isolation, items, delivered)
         while (step := isolation.next()) is not None:
             match step:
                 case Send():
@@ -140,7 +176,18 @@ class Forwarder:
         if _is_late(run):  # the deadline passed while the lease was made sure of
             await self._give_up(run, rnd, isolation.abandon(), _TOO_LATE)
             return None
-        delivered = await self._deliver(run, items, step.again)
+        return await self._came_to(
+            run, rnd, isolation, items, await self._deliver(run, items, step.again)
+        )
+
+    async def _came_to(
+        self,
+        run: Run,
+        rnd: Round,
+        isolation: Isolation,
+        items: Sequence[int],
+        delivered: Delivered,
+    ) -> int | None:
         if delivered.delivery is Delivery.ACCEPTED:
             isolation.accepted()
             await self._adopting.accept(run, rnd, items, delivered.results)
@@ -168,13 +215,23 @@ class Forwarder:
             return "too many isolation calls are under way"
         return None
 
-    async def _deliver(self, run: Run, items: Sequence[int], again: bool) -> _Delivered:
+    async def _deliver(self, run: Run, items: Sequence[int], again: bool) -> Delivered:
         purpose = Purpose.ISOLATION if again else Purpose.BATCH
         call = batch_call(run.exchange, sub_body(run.rule, run.exchange.batch, items), purpose)
         run.in_flight.update(items)
-        started = run.clock()
-        run.upstream_watch.start(started)
+        run.upstream_watch.start(started := run.clock())
         reply = await self._upstream.call(call, run.rule.upstream.timeout)
+        return self._delivered(run, items, reply, purpose, started)
+
+    def _delivered(
+        self,
+        run: Run,
+        items: Sequence[int],
+        reply: Reply | NoReply,
+        purpose: Purpose,
+        started: float,
+    ) -> Delivered:
+        """What came of a call, noted in its run."""
         ended = run.clock()
         run.upstream_watch.stop(ended)
         run.upstream_calls += 1
@@ -187,14 +244,14 @@ class Forwarder:
         return delivered
 
     @staticmethod
-    def _read(run: Run, items: Sequence[int], reply: Reply | NoReply) -> _Delivered:
+    def _read(run: Run, items: Sequence[int], reply: Reply | NoReply) -> Delivered:
         if isinstance(reply, NoReply):
             # Its detail names addresses inside: for the log, and not for the client.
             log.warning(
                 "the service gave no answer",
                 extra={"rule": run.rule.name, "fault": str(reply.fault), "detail": reply.detail},
             )
-            return _Delivered(OF_FAULT[reply.fault])
+            return Delivered(OF_FAULT[reply.fault])
         response = Response(reply.status, reply.body)
         said = verdict(run.rule, response)
         delivery = OF_VERDICT[said]
@@ -206,7 +263,7 @@ class Forwarder:
                 matched = results(run.rule, response, _keys_of(run, items))
             if matched is None:
                 delivery = Delivery.UNKNOWN
-        return _Delivered(delivery, said, response, reply, matched or ())
+        return Delivered(delivery, said, response, reply, matched or ())
 
     async def _reject(
         self,
@@ -214,7 +271,7 @@ class Forwarder:
         rnd: Round,
         isolation: Isolation,
         items: Sequence[int],
-        delivered: _Delivered,
+        delivered: Delivered,
     ) -> None:
         response = delivered.response
         assert response is not None  # noqa: S101 a rejection is a response
@@ -235,7 +292,7 @@ class Forwarder:
         rnd: Round,
         isolation: Isolation,
         items: Sequence[int],
-        delivered: _Delivered,
+        delivered: Delivered,
     ) -> int | None:
         after = AFTERMATH[delivered.delivery]
         isolation.undecided()

@@ -33,11 +33,16 @@ class Leases:
 
     def covers(self, run: Run, rnd: Round, items: Sequence[int]) -> bool:
         """Whether all of ``items`` may be forwarded now, and nobody need be asked or told."""
+        if not rnd.recorded:
+            return True
+        return self.last(run, rnd) and len(_held(run, rnd, items)) == len(items)
+
+    def last(self, run: Run, rnd: Round) -> bool:
+        """Whether what the round won, and did not lose since, may be forwarded as it is."""
         if not rnd.recorded or not run.rule.upstream.detects_duplicates:
-            return not rnd.recorded
+            return False
         left = rnd.held_until - run.loop.time()
-        long_enough = left >= run.rule.upstream.timeout + self._margin
-        return long_enough and len(_held(run, rnd, items)) == len(items)
+        return left >= run.rule.upstream.timeout + self._margin
 
     async def secure(self, run: Run, rnd: Round, items: Sequence[int]) -> Sequence[int]:
         """Those of ``items`` that may be forwarded now; the others are decided."""

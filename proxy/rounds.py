@@ -7,8 +7,8 @@ ends, and no claim of it is left open.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any, Final
 
 from proxy.adopting import Adopting, mismatch
 from proxy.asking import Asking
@@ -34,6 +34,9 @@ _KEY_MESSAGE: Final[dict[KeyProblem, str]] = {
     KeyProblem.INVALID_KEY: "the item's idempotency key is no string of at most 255 bytes "
     "and no 64-bit integer",
 }
+
+
+Work = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Rounds:
@@ -98,10 +101,7 @@ class Rounds:
             if busy:
                 await self._wait(run, rounds, busy)
         finally:
-            # Only a bug leaves claims open here; their leases end them, as after a crash.
-            for rnd in rounds:
-                if rnd.open:
-                    self._waiting.free([run.store_keys[i] or b"" for i in rnd.open])
+            self.free(run, rounds)
         for index, first in plan.echoes.items():
             fate = run.fates[first]
             if fate is None:
@@ -109,6 +109,21 @@ class Rounds:
             run.fates[index] = echo_of(fate)
             if first in run.upstream_decided:
                 run.upstream_decided.add(index)
+
+    async def see_through(
+        self, run: Run, rnd: Round, work: Callable[[], Coroutine[Any, Any, None]]
+    ) -> None:
+        """What is left to be done for a round that won everything."""
+        try:
+            await work()
+        finally:
+            self.free(run, (rnd,))
+
+    def free(self, run: Run, rounds: Iterable[Round]) -> None:
+        """Only a bug leaves claims open here; their leases end them, as after a crash."""
+        for rnd in rounds:
+            if rnd.open:
+                self._waiting.free([run.store_keys[i] or b"" for i in rnd.open])
 
     async def _forward(
         self,

@@ -13,12 +13,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from proxy.asking import Asking
+from proxy.asking import Asking, unanswered
 from proxy.core.record import Commit, Settlement, SettleReply, Terms
 from proxy.errors import StoreUnavailable
 from proxy.observe import Observer
 from proxy.run import Round, Run, are_all
-from proxy.store.base import Store, has_outage
+from proxy.store.base import Settles, Store, has_outage
+from proxy.store.receive import Receiver
 from proxy.waiting import Waiting
 
 log = logging.getLogger("proxy.settling")
@@ -168,8 +169,37 @@ class Settler:
             if rnd.recorded:
                 replies = await self._asking.settle(run, keys, steps, rnd.token)
         finally:
-            rnd.open.difference_update(indexes)
-            self._waiting.free(keys)
+            self._end(rnd, indexes, keys)
+        return self._told(run, rnd, keys, steps, replies)
+
+    def ask(self, run: Run, rnd: Round, steps: Sequence[Settlement], to: Receiver[Settles]) -> bool:
+        """Settle every item of a batch that all have a key, without a task; ``answered`` is to be
+        told of the replies. False: nothing was done."""
+        return self._asking.ask_settle(run, _keyed(run), steps, rnd.token, to)
+
+    def answered(
+        self, run: Run, rnd: Round, steps: Sequence[Settlement], said: Settles | StoreUnavailable
+    ) -> Sequence[SettleReply | None]:
+        """As ``settle_each``."""
+        keys = _keyed(run)
+        replies: Sequence[SettleReply | StoreUnavailable]
+        replies = unanswered(run, said, len(keys)) if isinstance(said, StoreUnavailable) else said
+        self._end(rnd, range(len(keys)), keys)
+        return self._told(run, rnd, keys, steps, replies)
+
+    def _end(self, rnd: Round, indexes: Sequence[int], keys: Sequence[bytes]) -> None:
+        rnd.open.difference_update(indexes)
+        self._waiting.free(keys)
+
+    def _told(
+        self,
+        run: Run,
+        rnd: Round,
+        keys: Sequence[bytes],
+        steps: Sequence[Settlement],
+        replies: Sequence[SettleReply | StoreUnavailable | None],
+    ) -> Sequence[SettleReply | None]:
+        """The replies; what nobody answered for is queued."""
         if rnd.recorded and not has_outage(replies):
             return replies  # type: ignore[return-value]
         told = [None if isinstance(r, StoreUnavailable) else r for r in replies]
@@ -183,3 +213,7 @@ class Settler:
             )
         )
         return told
+
+
+def _keyed(run: Run) -> Sequence[bytes]:
+    return run.store_keys  # type: ignore[return-value] # of a run whose items were all won

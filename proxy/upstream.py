@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from proxy.core.prompt import Told
 from proxy.core.upstream import Call, Fault, Headers, NoReply, Reply
 from proxy.edge.coding import TooLarge, Undecodable, decode
 from proxy.edge.origin import OriginClient
@@ -27,23 +28,35 @@ class HttpUpstream:
 
     async def call(self, call: Call, timeout: float) -> Reply | NoReply:
         """Make one call. Raises nothing but CancelledError."""
-        headers = (*without(call.headers, _WRITTEN_HERE), _IDENTITY)
-        if call.body or call.method not in {"GET", "HEAD"}:
-            headers = (*headers, ("Content-Length", str(len(call.body))))
         try:
-            status, lines, body = await self._origin.ask(
+            response = await self._origin.ask(
                 call.method,
                 call.target,
-                headers,
+                _headers(call),
                 call.body,
                 timeout=timeout,
                 limit=self._max_response,
             )
-            return self._decoded(status, end_to_end(lines), body)
         except OriginError as error:
-            fault = Fault.UNKNOWN if error.sent else Fault.NEVER_SENT
-            slow = error.kind == "timeout" or "in time" in error.detail
-            return NoReply(fault, error.detail, timed_out=slow)
+            return _no_reply(error)
+        return self.reply(response)
+
+    def ask(self, call: Call, timeout: float, to: Told) -> bool:
+        """As ``proxy.core.prompt.PromptUpstream``."""
+        return self._origin.begin(
+            call.method,
+            call.target,
+            _headers(call),
+            call.body,
+            timeout=timeout,
+            limit=self._max_response,
+            to=_Asker(self, to),
+        )
+
+    def reply(self, response: tuple[int, Headers, bytes]) -> Reply | NoReply:
+        status, lines, body = response
+        try:
+            return self._decoded(status, end_to_end(lines), body)
         except TooLarge:
             return NoReply(Fault.UNKNOWN, "the response is too large")
 
@@ -63,3 +76,35 @@ class HttpUpstream:
         except Undecodable:
             return Reply(status, headers, body)
         return Reply(status, without(headers, {"content-encoding"}), plain)
+
+
+class _Asker:
+    """Makes of a response what the driver is told."""
+
+    __slots__ = ("_to", "_upstream")
+
+    def __init__(self, upstream: HttpUpstream, to: Told) -> None:
+        self._upstream = upstream
+        self._to = to
+
+    def set_result(self, result: tuple[int, Headers, bytes], /) -> None:
+        self._to.set_result(self._upstream.reply(result))
+
+    def set_exception(self, exception: BaseException, /) -> None:
+        if isinstance(exception, OriginError):
+            self._to.set_result(_no_reply(exception))
+        else:
+            self._to.set_exception(exception)
+
+
+def _headers(call: Call) -> Headers:
+    headers = (*without(call.headers, _WRITTEN_HERE), _IDENTITY)
+    if call.body or call.method not in {"GET", "HEAD"}:
+        headers = (*headers, ("Content-Length", str(len(call.body))))
+    return headers
+
+
+def _no_reply(error: OriginError) -> NoReply:
+    fault = Fault.UNKNOWN if error.sent else Fault.NEVER_SENT
+    slow = error.kind == "timeout" or "in time" in error.detail
+    return NoReply(fault, error.detail, timed_out=slow)

@@ -21,6 +21,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import StreamReader
 
 from proxy.core.upstream import Headers
+from proxy.edge.asked import Asked, ToldOrigin
 from proxy.edge.parsed import ResponseHead
 from proxy.edge.pool import Line, NoFreeConnectionError, Pool
 from proxy.edge.wire import (
@@ -163,10 +164,46 @@ class OriginClient:
             clock.start(timeout - taken)
         else:  # nearly always: an idle connection
             clock.start_within(self._limits.of(timeout))
-        whole = False
         try:
             write(line, self._head(method, target, headers) + body, method)
+        except OriginError:
+            self.end(line, clock, whole=False)
+            raise
+        return await self.read(line, clock, limit)
+
+    def begin(
+        self,
+        method: str,
+        target: str,
+        headers: Headers,
+        body: bytes,
+        *,
+        timeout: float,
+        limit: int,
+        to: ToldOrigin,
+    ) -> bool:
+        """``ask`` without a task, which tells ``to`` in a later turn of the loop. False: no
+        connection is idle, and nothing was sent."""
+        line = self._pool.take_idle()
+        if line is None:
+            return False
+        clock = Clock(line)
+        clock.start_within(self._limits.of(timeout))
+        asked = Asked(self, line, clock, limit, to)
+        try:
+            write(line, self._head(method, target, headers) + body, method)
+        except OriginError:
+            self.end(line, clock, whole=False)
+            return False
+        line.protocol.watch = asked.look
+        return True
+
+    async def read(self, line: Line, clock: Clock, limit: int) -> tuple[int, Headers, bytes]:
+        """The whole response to what was written."""
+        whole = False
+        try:
             message, clock.content = await read_head(line, None)
+            clock.check()
             text = await read_body(clock.content, limit)
             if not message.chunked and "Content-Length" not in message.headers:
                 check_no_reset(line.protocol)
@@ -175,14 +212,18 @@ class OriginClient:
             if not clock.expired:
                 raise
         finally:
-            clock.stop()
-            if whole:
-                self._pool.give(line)
-            else:
-                self._pool.drop(line)
+            self.end(line, clock, whole=whole)
         if not whole:
             raise late()
         return message.code, from_raw(message.raw_headers), text
+
+    def end(self, line: Line, clock: Clock, *, whole: bool) -> None:
+        """The exchange is over; after a whole one the line may carry another."""
+        clock.stop()
+        if whole:
+            self._pool.give(line)
+        else:
+            self._pool.drop(line)
 
     async def send(
         self,

@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
-from typing import Final
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final
 
 from aiohttp import (
     BaseConnector,
@@ -19,10 +21,10 @@ from aiohttp import (
     TCPConnector,
     UnixConnector,
 )
-from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from yarl import URL
 
+from proxy.edge.protocol import OriginProtocol
 from proxy.settings import Settings
 
 _NO_LIMITS: Final = ClientTimeout()
@@ -38,10 +40,12 @@ class Line:
     __slots__ = ("connection", "idle_since", "protocol", "used")
 
     def __init__(self, connection: Connection) -> None:
-        if connection.protocol is None:
+        protocol = connection.protocol
+        if protocol is None:
             raise ConnectionError("closed as it was opened")
+        assert isinstance(protocol, OriginProtocol)  # noqa: S101 - the connector's factory
         self.connection = connection
-        self.protocol: ResponseHandler = connection.protocol
+        self.protocol = protocol
         self.idle_since = 0.0
         self.used = False
 
@@ -91,6 +95,16 @@ class Pool:
     def idle(self) -> int:
         """How many connections wait for a request."""
         return len(self._idle)
+
+    def take_idle(self) -> Line | None:
+        """An idle line, if there is one and nobody waits."""
+        if not self._idle or self._slots.locked():
+            return None
+        line = self._newest()
+        if line is not None:
+            with suppress(StopIteration):
+                self._slots.acquire().send(None)  # as in ``take``, it does not wait
+        return line
 
     async def take(self, timeout: float) -> Line:
         """An idle line, or a new one: at most ``timeout`` seconds. Raises NoFreeConnectionError,
@@ -171,6 +185,14 @@ class Pool:
 
 
 def _connector(settings: Settings) -> BaseConnector:
+    connector = _aiohttps(settings)
+    # It has no public way to say of what kind its protocols are.
+    factory: Any = partial(OriginProtocol, loop=asyncio.get_running_loop())
+    connector._factory = factory  # noqa: SLF001
+    return connector
+
+
+def _aiohttps(settings: Settings) -> BaseConnector:
     """``force_close``: it never keeps one itself."""
     origin = settings.upstream
     if origin.path:

@@ -21,7 +21,7 @@ from proxy.store.base import Claims, Settles, StoreInfo
 from proxy.store.pipe import pack
 from proxy.store.probe import probe
 from proxy.store.receive import Mapped, Receiver
-from proxy.store.scripts import Script, ScriptCalls, SlotMoves, checked, is_small
+from proxy.store.scripts import Script, ScriptCalls, SlotMoves, checked
 from proxy.store.topology import Topology
 
 MAX_KEYS: Final = 512
@@ -70,7 +70,7 @@ class RedisStore:
         terms: Terms,
         to: Receiver[Claims],
     ) -> bool:
-        if not (is_small(keys) and self._is_one_call(keys)):
+        if not self._is_one_call(keys):
             return False
         arguments = wire.pack_claims(fingerprints, token, terms)
         self._scripts.ask(self._claim, keys, arguments, Mapped(to, wire.read_claims))
@@ -90,7 +90,7 @@ class RedisStore:
         terms: Terms,
         to: Receiver[Settles],
     ) -> bool:
-        if not (is_small(keys) and self._is_one_call(keys)):
+        if not self._is_one_call(keys):
             return False
         arguments = wire.pack_settles(steps, token, terms)
         self._scripts.ask(self._settle, keys, arguments, Mapped(to, wire.read_settles))

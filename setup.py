@@ -73,6 +73,7 @@ COMPILED = [
     "proxy/edge/head.py",
     "proxy/edge/origin.py",
     "proxy/edge/pool.py",
+    "proxy/edge/repeated.py",
     "proxy/edge/wire.py",
     "proxy/headers.py",
     "proxy/inbound.py",

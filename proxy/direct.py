@@ -94,13 +94,22 @@ class Direct:
     def begin(self, line: ClientLine, message: RequestHead, body: bytes) -> Turn | None:
         """Begin to answer; None: nothing was done, and the long way is to be taken."""
         exchange = self._exchange(line, message, body)
-        if exchange is None:
+        return None if exchange is None else self._turn(line, exchange, len(body))
+
+    def begin_again(self, line: ClientLine, body: bytes) -> Turn | None:
+        """The same for another body behind the head that the line remembers."""
+        known = line.remembered
+        if not isinstance(known, RememberedHead) or known.rules is not self._rules():
             return None
-        if not self._budget.take(len(body)):
-            self._budget.give(len(body))
+        batch = plain_batch(known.exchange.rule, body)
+        return None if batch is None else self._turn(line, known.with_batch(batch), len(body))
+
+    def _turn(self, line: ClientLine, exchange: Exchange, size: int) -> Turn | None:
+        if not self._budget.take(size):
+            self._budget.give(size)
             return None
         self._lifecycle.enter()
-        return _Turn(self, line, exchange, len(body), self._flow)
+        return _Turn(self, line, exchange, size, self._flow)
 
     def _exchange(self, line: ClientLine, message: RequestHead, body: bytes) -> Exchange | None:
         """What the driver is to do. None: the long way finds out why not."""

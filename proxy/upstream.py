@@ -12,6 +12,7 @@ from proxy.core.prompt import Told
 from proxy.core.upstream import Call, Fault, Headers, NoReply, Reply
 from proxy.edge.coding import TooLarge, Undecodable, decode
 from proxy.edge.origin import OriginClient
+from proxy.edge.protocol import Response
 from proxy.edge.wire import OriginError
 from proxy.headers import end_to_end, values, without
 
@@ -53,7 +54,7 @@ class HttpUpstream:
             to=_Asker(self, to),
         )
 
-    def reply(self, response: tuple[int, Headers, bytes]) -> Reply | NoReply:
+    def reply(self, response: Response) -> Reply | NoReply:
         status, lines, body = response
         try:
             return self._decoded(status, end_to_end(lines), body)
@@ -87,7 +88,7 @@ class _Asker:
         self._upstream = upstream
         self._to = to
 
-    def set_result(self, result: tuple[int, Headers, bytes], /) -> None:
+    def set_result(self, result: Response, /) -> None:
         self._to.set_result(self._upstream.reply(result))
 
     def set_exception(self, exception: BaseException, /) -> None:

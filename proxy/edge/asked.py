@@ -8,12 +8,9 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from proxy.core.upstream import Headers
 from proxy.edge.pool import Line
-from proxy.edge.wire import Clock
-from proxy.headers import from_raw
-
-Response = tuple[int, Headers, bytes]
+from proxy.edge.protocol import Response
+from proxy.edge.wire import Clock, too_large
 
 
 class ToldOrigin(Protocol):
@@ -52,14 +49,21 @@ class Asked:
         protocol = self._line.protocol
         if protocol.is_waiting():
             return
-        protocol.watch = None
-        whole = None if self._clock.expired else protocol.take_whole(self._limit)
-        if whole is None:
+        response = None if self._clock.expired else protocol.take_whole()
+        if response is not None:
+            self.take(response)
+        else:
+            protocol.watch = None
             self._task = asyncio.get_running_loop().create_task(self._read())
-            return
+
+    def take(self, response: Response) -> None:
+        """The whole response has come."""
+        self._line.protocol.watch = None
         self._origin.end(self._line, self._clock, whole=True)
-        message, body = whole
-        self._to.set_result((message.code, from_raw(message.raw_headers), body))
+        if len(response[2]) > self._limit:
+            self._to.set_exception(too_large())
+        else:
+            self._to.set_result(response)
 
     async def _read(self) -> None:
         try:

@@ -17,6 +17,7 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler
 
 from proxy.edge.parsed import RequestHead
+from proxy.edge.repeated import HeadPattern
 from proxy.edge.respond import BEHIND
 
 READ_BUFFER: Final = 2**16
@@ -25,6 +26,10 @@ _SOON: Final = 1.0
 
 _TURNS: Final = 4
 """Of the event loop, for which a request waits until the library's loop has fallen asleep."""
+
+
+_HEAD_END: Final = b"\r\n\r\n"
+_NOT_KNOWN: Final = -1
 
 
 class Turn(Protocol):
@@ -42,7 +47,11 @@ class ShortWay(Protocol):
 
     def begin(self, line: ClientLine, message: RequestHead, body: bytes) -> Turn | None:
         """Begin; ``line.answer`` is called in a later turn of the loop. None: take the long way,
-        nothing was done."""
+        nothing was done. What it keeps in ``line.remembered`` holds for every request that
+        has these bytes for a head, but for the length."""
+
+    def begin_again(self, line: ClientLine, body: bytes) -> Turn | None:
+        """The same for a request whose head is the one that ``line.remembered`` is of."""
 
     def slow_reader(self) -> None:
         """A client did not read its answer in time and is cut off."""
@@ -56,7 +65,10 @@ class ClientLine(RequestHandler):
         "_awaited",
         "_body_timer",
         "_early",
+        "_fed",
+        "_head_size",
         "_kept_back",
+        "_pattern",
         "_send_timeout",
         "_short",
         "_turn",
@@ -72,6 +84,9 @@ class ClientLine(RequestHandler):
         self._turn: Turn | None = None
         self.remembered: object = None
         """What the short way keeps from one request of this connection for the next."""
+        self._pattern: HeadPattern | None = None  # of the head that this is of
+        self._fed = 0  # bytes that the parser has of the message under way; below 0: not known
+        self._head_size = 0
         self._awaited: StreamReader | None = None  # the body that the short way waits for
         self._body_timer: asyncio.TimerHandle | None = None
         self._early: list[bytes] = []
@@ -119,21 +134,56 @@ class ClientLine(RequestHandler):
             self._take(data)
 
     def _take(self, data: bytes) -> None:
+        if self._pattern is not None and self._begin_again(self._pattern, data):
+            return
         waiter, before = self._waiter, self._request_count
         can_take = self._awaited is not None or self.is_between_requests()
         if can_take:
             self._waiter = None  # whether the loop is woken is decided below
+        self._count(data)
         super().data_received(data)
         if can_take:
             self._waiter = waiter
         if self._request_count != before:
             self.head_came()
             if can_take:
-                self._look()
+                self._look(data)
         elif self._awaited is not None:
             self._go_on(self._awaited)
         elif data and self.is_between_requests():
             self.part_came()
+
+    def _begin_again(self, pattern: HeadPattern, data: bytes) -> bool:
+        """Whether this is the request before with another body, which was begun. The parser has
+        nothing of it."""
+        short = self._short
+        if short is None or self._fed or self._close or self._force_close:
+            return False
+        if self._awaited is not None or not self.is_between_requests():
+            return False
+        body = pattern.body(data)
+        if body is not None:
+            self._turn = short.begin_again(self, body)
+        if self._turn is None:
+            return False
+        self._request_in_progress = True
+        return True
+
+    def _count(self, data: bytes) -> None:
+        """The parser gets more of a message, or the first of it."""
+        if self._fed == 0:
+            self._head_size = data.find(_HEAD_END) + len(_HEAD_END)
+        if self._fed >= 0:
+            self._fed += len(data)
+
+    def _count_off(self, message: object, payload: StreamReader) -> None:
+        """A message has ended: was it all that the parser has?"""
+        length = 0
+        if payload is not EMPTY_PAYLOAD:
+            headers = message.headers if isinstance(message, RawRequestMessage) else {}
+            length = int(headers.get("Content-Length", "-1"))  # of digits, says the parser
+        whole = length >= 0 and self._fed == self._head_size + length
+        self._fed = 0 if whole else _NOT_KNOWN
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._stop_body_timer()
@@ -142,10 +192,13 @@ class ClientLine(RequestHandler):
             turn.abandon()
         super().connection_lost(exc)
 
-    def _look(self) -> None:
-        """Requests have come: is there one, alone, that the short way wants?"""
+    def _look(self, data: bytes) -> None:
+        """Requests have come, or the rest of them with ``data``: is there one, alone, that the
+        short way wants?"""
         message, payload = self._messages[0]
         short, ended = self._short, payload.is_eof()
+        if ended:
+            self._count_off(message, payload)
         if (
             short is None
             or payload is EMPTY_PAYLOAD
@@ -155,7 +208,7 @@ class ClientLine(RequestHandler):
         ):
             self._wake()
         elif ended:
-            self._begin(short)
+            self._begin(short, data)
         else:
             self._awaited = payload
             self._body_timer = self._loop.call_later(_SOON, self._wake)
@@ -165,9 +218,10 @@ class ClientLine(RequestHandler):
         if self._short is None or body.exception() is not None:
             self._wake()
         elif body.is_eof():
-            self._begin(self._short)
+            self._count_off(*self._messages[0])
+            self._begin(self._short, b"")
 
-    def _begin(self, short: ShortWay) -> None:
+    def _begin(self, short: ShortWay, data: bytes) -> None:
         self._awaited = None
         self._stop_body_timer()
         message, payload = self._messages[0]
@@ -175,10 +229,16 @@ class ClientLine(RequestHandler):
         # Only looked at, for the loop may need it yet; and reading it would have the parser and
         # the transport resume what is not paused, a twentieth of what a small batch costs.
         pieces = payload._buffer  # noqa: SLF001
-        self._turn = short.begin(self, message, pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        known = self.remembered
+        self._turn = short.begin(self, message, body)
+        if self.remembered is not known:
+            self._pattern = None
         if self._turn is None:
             self._wake()
             return
+        if self.remembered is known is not None and self._fed == 0 and self._pattern is None:
+            self._pattern = HeadPattern.of(data)  # it came twice: it may well come again
         self._messages.popleft()
         self._request_in_progress = True
         if self._parser is not None:

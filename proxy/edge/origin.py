@@ -24,6 +24,7 @@ from proxy.core.upstream import Headers
 from proxy.edge.asked import Asked, ToldOrigin
 from proxy.edge.parsed import ResponseHead
 from proxy.edge.pool import Line, NoFreeConnectionError, Pool
+from proxy.edge.protocol import Response
 from proxy.edge.wire import (
     PIECE,
     Clock,
@@ -149,7 +150,7 @@ class OriginClient:
         *,
         timeout: float,
         limit: int,
-    ) -> tuple[int, Headers, bytes]:
+    ) -> Response:
         """Send one request and read its whole response: status, field lines and body, which is in
         its content coding still and ``limit`` bytes at most.
 
@@ -195,10 +196,10 @@ class OriginClient:
         except OriginError:
             self.end(line, clock, whole=False)
             return False
-        line.protocol.watch = asked.look
+        line.protocol.watch = asked
         return True
 
-    async def read(self, line: Line, clock: Clock, limit: int) -> tuple[int, Headers, bytes]:
+    async def read(self, line: Line, clock: Clock, limit: int) -> Response:
         """The whole response to what was written."""
         whole = False
         try:

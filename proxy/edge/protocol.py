@@ -1,38 +1,85 @@
-"""One connection to the service, as aiohttp's parser drives it. Law: it adds looks, no changes.
+"""One connection to the service, as aiohttp's parser drives it.
+
+Law: whatever is not the head that came before, byte for byte, is the parser's to judge, which
+then finds the connection as if nothing had happened.
 
 Not compiled: mypyc makes no subclass of the library's class.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Final, Protocol
 
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
-from proxy.edge.parsed import ResponseHead
+from proxy.core.upstream import Headers
+from proxy.edge.repeated import HeadPattern
+from proxy.headers import from_raw
+
+Response = tuple[int, Headers, bytes]
+"""Status, field lines and body."""
+
+_READ_BUFFER: Final = 2**16
+_MAX_LINE: Final = 64 * 1024
+_MAX_HEADERS: Final = 256
+_TRIES: Final = 16
+"""Heads in a row that differ, after which none is kept any more: each has something of its own."""
+
+
+class Watcher(Protocol):
+    """Who waits for a response without a task."""
+
+    def look(self) -> None:
+        """Something has come, or has gone wrong."""
+
+    def take(self, response: Response) -> None:
+        """The whole response has come."""
 
 
 class OriginProtocol(ResponseHandler):
-    """``watch`` is called when something has come, and when the connection has failed."""
+    """``watch``: who is told of what comes, until it sets this to None."""
 
-    watch: Callable[[], None] | None = None
+    watch: Watcher | None = None
+    _method: str | None = None  # of the request whose response has no parser yet
+    _known: _KnownHead | None = None
+    _first: bytes = b""  # what a response began with, while that is looked at
+    _tries: int = _TRIES
+
+    def expect(self, method: str) -> None:
+        """A request is about to be written."""
+        self._method = method
+        if self._tail:
+            self._begin_to_parse()
 
     def data_received(self, data: bytes) -> None:
+        if self._method is not None:
+            known, watch = self._known, self.watch
+            if known is not None and watch is not None and self._method != "HEAD":
+                body = known.pattern.body(data)
+                if body is not None:
+                    self._method = None
+                    self._tries = _TRIES
+                    watch.take(known.with_body(body))
+                    return
+            self._begin_to_parse()
+            self._first = data
         super().data_received(data)
         if self.watch is not None:
-            self.watch()
+            self.watch.look()
+        self._first = b""
 
     def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
         super().set_exception(exc, *cause)
         if self.watch is not None:
-            self.watch()
+            self.watch.look()
 
     def connection_lost(self, exc: BaseException | None) -> None:
+        if self._method is not None:
+            self._begin_to_parse()
         super().connection_lost(exc)
         if self.watch is not None:
-            self.watch()
+            self.watch.look()
 
     def is_waiting(self) -> bool:
         """The response, or the rest of it, is still to come."""
@@ -43,22 +90,63 @@ class OriginProtocol(ResponseHandler):
         content: StreamReader = self._buffer[0][0][1]
         return not (content.is_eof() or content.exception() or self._reading_paused)
 
-    def take_whole(self, limit: int) -> tuple[ResponseHead, bytes] | None:
-        """The response that has come, where its framing says that this is all of it, and its body
-        is of ``limit`` bytes at most. None: it is to be read as any other."""
+    def take_whole(self) -> Response | None:
+        """The response that has come, where its framing says that this is all of it. None: it is
+        to be read as any other."""
         if self._exception is not None or len(self._buffer) != 1:
             return None
         head: Any  # the stubs promise a tuple: see ``ResponseHead``
         content: StreamReader
         head, content = self._buffer[0][0]
-        message: ResponseHead = head
-        framed = message.chunked or "Content-Length" in message.headers
-        if message.code < 200 or not framed or content is EMPTY_PAYLOAD or content.exception():
+        framed = head.chunked or "Content-Length" in head.headers
+        if head.code < 200 or not framed or content is EMPTY_PAYLOAD:
+            return None
+        if content.exception() or not content.is_eof():
             return None
         # Reading it would have what is not paused resume.
         pieces = content._buffer  # noqa: SLF001
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        if len(body) > limit:
-            return None
         self._buffer.clear()
-        return message, body
+        response = head.code, from_raw(head.raw_headers), body
+        if self._first and self._tries and not (head.chunked or head.should_close):
+            self._tries -= 1
+            self._known = _KnownHead.of(self._first, response)
+        return response
+
+    def _begin_to_parse(self) -> None:
+        method, self._method = self._method, None
+        self.set_response_params(
+            skip_payload=method == "HEAD",
+            read_until_eof=True,
+            auto_decompress=False,
+            read_bufsize=_READ_BUFFER,
+            max_line_size=_MAX_LINE,
+            max_field_size=_MAX_LINE,
+            max_headers=_MAX_HEADERS,
+        )
+
+
+class _KnownHead:
+    """A response's head, and what the parser made of it."""
+
+    __slots__ = ("_at", "_code", "_headers", "pattern")
+
+    def __init__(self, pattern: HeadPattern, code: int, headers: Headers, at: int) -> None:
+        self.pattern = pattern
+        self._code = code
+        self._headers = headers
+        self._at = at
+
+    @staticmethod
+    def of(message: bytes, response: Response) -> _KnownHead | None:
+        code, headers, body = response
+        pattern = HeadPattern.of(message)
+        if pattern is None or pattern.body(message) != body:
+            return None
+        names = [name for name, _ in headers]
+        return _KnownHead(pattern, code, headers, names.index("Content-Length"))
+
+    def with_body(self, body: bytes) -> Response:
+        at, headers = self._at, self._headers
+        length = ("Content-Length", str(len(body)))
+        return self._code, (*headers[:at], length, *headers[at + 1 :]), body

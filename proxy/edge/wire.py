@@ -21,12 +21,9 @@ from proxy.edge.pool import Line
 from proxy.headers import from_raw
 from proxy.limit import Limit
 
-_READ_BUFFER: Final = 2**16
 PIECE: Final = 2**16
 """What waits for a slow client waits where reading from the service can be paused, and not all of
 it behind the client's socket."""
-_MAX_LINE: Final = 64 * 1024
-_MAX_HEADERS: Final = 256
 
 Informational = Callable[[int, Headers], Awaitable[None]]
 
@@ -108,20 +105,8 @@ def write(line: Line, data: bytes, method: str) -> None:
     transport = line.protocol.transport
     if transport is None or transport.is_closing():
         raise OriginError("failed", "connection closed", sent=False, stale=True)
-    _expect_response(line.protocol, method)
+    line.protocol.expect(method)
     transport.write(data)
-
-
-def _expect_response(protocol: ResponseHandler, method: str) -> None:
-    protocol.set_response_params(
-        skip_payload=method == "HEAD",
-        read_until_eof=True,
-        auto_decompress=False,
-        read_bufsize=_READ_BUFFER,
-        max_line_size=_MAX_LINE,
-        max_field_size=_MAX_LINE,
-        max_headers=_MAX_HEADERS,
-    )
 
 
 async def send_upload(
@@ -178,8 +163,12 @@ async def read_body(content: StreamReader, limit: int) -> bytes:
     except (ClientError, OSError, HttpProcessingError) as error:
         raise broken_body(error) from error
     if size > limit:
-        raise OriginError("too-large", "the response is too large", sent=True)
+        raise too_large()
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def too_large() -> OriginError:
+    return OriginError("too-large", "the response is too large", sent=True)
 
 
 def broken_body(error: Exception) -> OriginError:

@@ -57,6 +57,11 @@ class Asking:
             return False
         return self._prompt.ask_settle(keys, steps, token, run.terms, to)
 
+    def wake(self) -> None:
+        """A call is about to follow."""
+        if self._prompt is not None:
+            self._prompt.wake()
+
     async def claim(
         self, run: Run, keys: Sequence[bytes], fingerprints: Sequence[bytes | None], token: bytes
     ) -> Sequence[ClaimReply | StoreUnavailable]:

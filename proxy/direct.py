@@ -44,6 +44,8 @@ class Work(Protocol):
 class Beginner(Protocol):
     """``proxy.flow.Flow``, as it is used here."""
 
+    def expect(self) -> None: ...
+
     def begin(self, exchange: Exchange, told: Callable[[Answer | BaseException], None]) -> Work: ...
 
 
@@ -93,6 +95,7 @@ class Direct:
 
     def begin(self, line: ClientLine, message: RequestHead, body: bytes) -> Turn | None:
         """Begin to answer; None: nothing was done, and the long way is to be taken."""
+        self._flow.expect()
         exchange = self._exchange(line, message, body)
         return None if exchange is None else self._turn(line, exchange, len(body))
 
@@ -101,6 +104,7 @@ class Direct:
         known = line.remembered
         if not isinstance(known, RememberedHead) or known.rules is not self._rules():
             return None
+        self._flow.expect()
         batch = plain_batch(known.exchange.rule, body)
         return None if batch is None else self._turn(line, known.with_batch(batch), len(body))
 

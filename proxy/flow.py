@@ -89,6 +89,10 @@ class Flow:
         self._deadlines = Limits()
         self._idle: asyncio.Future[None] | None = None
 
+    def expect(self) -> None:
+        """A batch is about to begin."""
+        self._settler.wake()
+
     async def handle(self, exchange: Exchange) -> Answer:
         """Answer one batch, which is not empty.
 

@@ -172,6 +172,10 @@ class Settler:
             self._end(rnd, indexes, keys)
         return self._told(run, rnd, keys, steps, replies)
 
+    def wake(self) -> None:
+        """Something is about to be settled."""
+        self._asking.wake()
+
     def ask(self, run: Run, rnd: Round, steps: Sequence[Settlement], to: Receiver[Settles]) -> bool:
         """Settle every item of a batch that all have a key, without a task; ``answered`` is to be
         told of the replies. False: nothing was done."""

@@ -14,7 +14,7 @@ from proxy.run import Draft, Run
 from rules.render import render
 
 
-def stitch(run: Run, observer: Observer) -> Answer:
+def stitch(run: Run) -> tuple[Answer, BatchReport]:
     """One ordered answer: the service's own where it refused everything, else item by item."""
     fates = run.decided()
     counted = tally(fates)
@@ -23,8 +23,7 @@ def stitch(run: Run, observer: Observer) -> Answer:
         spoken_of = sum(run.fates[index] is not None for index in run.upstream_decided)
         own = own_answer(counted, run.course, spoken_of)
     answer = _handed_on(own, counted) if own is not None else _stitched(run, fates, counted)
-    observer.batch(_report(run, counted, answer.status, passed=own is not None))
-    return answer
+    return answer, _report(run, counted, answer.status, passed=own is not None)
 
 
 def draft(run: Run) -> None:

@@ -109,6 +109,7 @@ class Straight:
         if isinstance(reply, BaseException):
             raise reply
         way, rnd, run = self._way, self._rnd, self._underway.run
+        way.settler.wake()
         delivered = way.forwarder.answered(run, reply, self._started)
         is_taken = delivered.delivery is Delivery.ACCEPTED
         if not is_taken or run.rule.response.align is Align.LOOKUP:

@@ -45,12 +45,13 @@ class Underway:
         if self.over:
             return
         try:
-            answer = stitch(self.run, self._observer)
+            answer, report = stitch(self.run)
         except Exception as error:
             log.exception("request %s failed", self.run.exchange.request_id)
             self._tell(error)
         else:
-            self._tell(answer)
+            self._tell(answer)  # first, for it is waited for
+            self._observer.batch(report)
 
     def refuse(self, problem: Problem) -> None:
         if not self.over:

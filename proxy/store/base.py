@@ -93,6 +93,9 @@ class PromptStore(Protocol):
         to: Receiver[Settles],
     ) -> bool: ...
 
+    def wake(self) -> None:
+        """A call is about to follow: what has gone to sleep may get up meanwhile. A hint."""
+
 
 class ScannableStore(Store, Protocol):
     """A store whose keys can be walked through: what the admin API lists from."""

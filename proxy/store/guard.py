@@ -71,6 +71,10 @@ class GuardedStore:
         self.limit.begin(asked)
         return True
 
+    def wake(self) -> None:
+        if self._prompt is not None:
+            self._prompt.wake()
+
     async def settle(
         self, keys: Sequence[bytes], steps: Sequence[Settlement], token: bytes, terms: Terms
     ) -> Settles:

@@ -113,6 +113,11 @@ class Link:
         pipe = self._pipe
         return None if pipe is None or pipe.closed else Sent(pipe, pipe.send(command))
 
+    def wake(self, command: bytes) -> None:
+        """As ``Pipe.wake``, where the connection is up."""
+        if self._pipe is not None:
+            self._pipe.wake(command)
+
     async def call(
         self,
         command: bytes,

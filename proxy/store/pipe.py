@@ -34,6 +34,8 @@ def words(values: Sequence[bytes]) -> bytes:
 
 
 _PING: Final = pack(b"PING")
+_ASLEEP: Final = 0.005
+"""Seconds without a call, after which a Redis has left the processor and its caches."""
 IDLE_CHECK: Final = 15.0
 
 
@@ -57,6 +59,7 @@ class Pipe(asyncio.Protocol):
         self._reader = hiredis.Reader()
         self._waiting: deque[tuple[asyncio.Future[Any] | None, float]] = deque()
         self._busy = False
+        self._last = 0.0
         self._timer = self._loop.call_later(IDLE_CHECK, self._watch)
         self.closed = False
         transport.set_protocol(self)
@@ -67,6 +70,13 @@ class Pipe(asyncio.Protocol):
         self._write(command, future)
         return future
 
+    def wake(self, command: bytes) -> None:
+        """A call is about to follow. Where there was none for a while, one that does nothing goes
+        first: the server gets going while the call is being made, and not when it is there."""
+        idle = not self._waiting and self._loop.time() - self._last > _ASLEEP
+        if idle and not self.closed:
+            self.post(command)
+
     def post(self, command: bytes) -> None:
         """Send, and drop the reply."""
         self._write(command, None)
@@ -74,7 +84,8 @@ class Pipe(asyncio.Protocol):
     def _write(self, command: bytes, future: asyncio.Future[Any] | None) -> None:
         if self.closed:
             raise PipeLost("the connection is closed")
-        self._waiting.append((future, self._loop.time()))
+        self._last = now = self._loop.time()
+        self._waiting.append((future, now))
         self._transport.write(command)
         if not self._busy:
             self._busy = True

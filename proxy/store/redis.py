@@ -96,6 +96,11 @@ class RedisStore:
         self._scripts.ask(self._settle, keys, arguments, Mapped(to, wire.read_settles))
         return True
 
+    def wake(self) -> None:
+        only = self._topology.only
+        if only is not None:
+            only.wake(self._claim.empty)
+
     def _is_one_call(self, keys: Sequence[bytes]) -> bool:
         return self._topology.only is not None and 0 < len(keys) <= MAX_KEYS
 

@@ -126,6 +126,10 @@ class SealedStore:
         opened = Mapped(to, partial(self._open_claims, keys))
         return self._prompt.ask_claim(keys, fingerprints, token, terms, opened)
 
+    def wake(self) -> None:
+        if self._prompt is not None:
+            self._prompt.wake()
+
     async def settle(
         self, keys: Sequence[bytes], steps: Sequence[Settlement], token: bytes, terms: Terms
     ) -> Settles:

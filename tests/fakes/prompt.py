@@ -24,6 +24,7 @@ class Prompt:
         self.store = store
         self._is_prompt = is_prompt
         self.asked: list[asyncio.Task[None]] = []
+        self.woken = 0
 
     def ask_claim(
         self,
@@ -50,6 +51,9 @@ class Prompt:
             return False
         self._ask(partial(self.store.settle, keys, steps, token, terms), to)
         return True
+
+    def wake(self) -> None:
+        self.woken += 1
 
     def _ask(self, call: Callable[[], Coroutine[Any, Any, T]], to: Receiver[T]) -> None:
         self.asked.append(asyncio.get_running_loop().create_task(_tell(call, to)))

@@ -10,7 +10,6 @@ from proxy.core.fate import new, replayed
 from proxy.core.record import Commit, Settlement, SettleReply, Terms
 from proxy.core.upstream import Reply
 from proxy.errors import StoreUnavailable
-from proxy.observe import Observer
 from proxy.preparing import terms_of
 from proxy.run import Run
 from proxy.stitch import draft, stitch
@@ -57,7 +56,7 @@ def test_a_draft_is_the_answer_where_nothing_changes() -> None:
     run.fates[:] = [new(b'{"id":1}', NOW), new(b'{"id":2}', NOW)]
     draft(run)
     assert run.draft is not None
-    assert stitch(run, Observer()).body is run.draft.body
+    assert stitch(run)[0].body is run.draft.body
 
 
 def test_a_fate_that_changes_is_answered() -> None:
@@ -65,7 +64,7 @@ def test_a_fate_that_changes_is_answered() -> None:
     run.fates[:] = [new(b'{"id":1}', NOW), new(b'{"id":2}', NOW)]
     draft(run)
     run.fates[1] = replayed(b'{"id":3}', NOW)
-    body = stitch(run, Observer()).body
+    body = stitch(run)[0].body
     assert b'"id":3' in body
     assert b'"id":2' not in body
 

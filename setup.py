@@ -47,7 +47,6 @@ COMPILED = [
     "proxy/core/isolation.py",
     "proxy/core/keys.py",
     "proxy/core/plan.py",
-    "proxy/core/upstream.py",
     # the driver
     "proxy/adopting.py",
     "proxy/asking.py",

@@ -121,7 +121,7 @@ class Flow:
         loop, unless the caller abandons the work before."""
         loop = asyncio.get_running_loop()
         rule, items = exchange.rule, len(exchange.batch)
-        run = Run(exchange, terms_of(rule), loop, loop.time(), self._clock, items)
+        run = Run(exchange, terms_of(rule), loop, self._clock)
         self._observer.in_flight(items)
         underway = Underway(run, self._observer, told, self._deadlines.of(rule.deadline))
         self._under_way[underway] = None

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, assert_never
 
 from proxy.adopting import Adopting
@@ -35,15 +34,24 @@ log = logging.getLogger("proxy.forward")
 _TOO_LATE: Final = "the request's deadline passed before the item was forwarded"
 
 
-@dataclass(frozen=True, slots=True)
 class Delivered:
     """What became of one call. ``results``: one for each item, where it was accepted."""
 
-    delivery: Delivery
-    verdict: Verdict = Verdict.UNKNOWN
-    response: Response | None = None
-    reply: Reply | None = None
-    results: Sequence[bytes] = ()
+    __slots__ = ("delivery", "reply", "response", "results", "verdict")
+
+    def __init__(
+        self,
+        delivery: Delivery,
+        verdict: Verdict = Verdict.UNKNOWN,
+        response: Response | None = None,
+        reply: Reply | None = None,
+        results: Sequence[bytes] = (),
+    ) -> None:
+        self.delivery = delivery
+        self.verdict = verdict
+        self.response = response
+        self.reply = reply
+        self.results = results
 
     @property
     def retry_after_ms(self) -> int | None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from proxy.core.answer import Course
@@ -15,27 +14,37 @@ from proxy.core.fate import Code, Fate, echo_of, failed
 from proxy.core.fates import AlikeFates
 from proxy.core.record import Terms, Won
 from proxy.exchange import Exchange
-from rules.model import Rule
 
 
-@dataclass(slots=True)
 class Round:
     """What one claim round won. ``recorded`` False: the store did not answer and the rule fails
     open, so nothing is known to be held. ``held_until``: monotonic seconds, the lease's end as
     seen from before the claim was sent, which is never later than the store's."""
 
-    token: bytes
-    held_until: float
-    won: dict[int, Won] = field(default_factory=dict)
-    recorded: bool = True
-    suspects: int = 0
-    """How many of them are taken over from an owner whose call may have had an effect."""
-    open: set[int] = field(default_factory=set)
-    """Item indexes that are won and not settled yet."""
-    unanswered: list[int] = field(default_factory=list)
-    """What the store said nothing of."""
-    bodyless: list[int] = field(default_factory=list)
-    """Replays whose record has no body."""
+    __slots__ = (
+        "bodyless",
+        "held_until",
+        "open",
+        "recorded",
+        "suspects",
+        "token",
+        "unanswered",
+        "won",
+    )
+
+    def __init__(self, token: bytes, held_until: float, *, recorded: bool = True) -> None:
+        self.token = token
+        self.held_until = held_until
+        self.recorded = recorded
+        self.won: dict[int, Won] = {}
+        self.suspects = 0
+        """How many of them are taken over from an owner whose call may have had an effect."""
+        self.open: set[int] = set()
+        """Item indexes that are won and not settled yet."""
+        self.unanswered: list[int] = []
+        """What the store said nothing of."""
+        self.bodyless: list[int] = []
+        """Replays whose record has no body."""
 
 
 class Stopwatch:
@@ -67,44 +76,74 @@ class Draft(NamedTuple):
     body: bytes
 
 
-@dataclass(slots=True)
 class Run:
     """``in_flight`` and ``waiting`` say what an undecided item is at, for an answer that cannot
-    wait any longer."""
+    wait any longer. ``loop``: asked for it, Python 3.11 asks the kernel each time which process
+    this is. ``clock``: monotonic seconds, finely: what durations are measured with; deadlines are
+    reckoned in loop time, which some loops tell in whole milliseconds.
 
-    exchange: Exchange
-    terms: Terms
-    loop: asyncio.AbstractEventLoop
-    """Asked for it, Python 3.11 asks the kernel each time which process this is."""
-    started: float
-    """Loop time, which deadlines are reckoned in; some loops tell it in whole milliseconds."""
-    clock: Callable[[], float]
-    """Monotonic seconds, finely: what durations are measured with."""
-    items: int
-    """How many the request has."""
-    store_keys: Sequence[bytes | None] = ()
-    fingerprints: Sequence[bytes | None] = ()
-    course: Course = field(default_factory=Course)
-    upstream_decided: set[int] = field(default_factory=set)
-    echoes: Mapping[int, int] = field(default_factory=dict)
-    """Echo index -> its first's index; an echo is whatever its first is."""
-    in_flight: set[int] = field(default_factory=set)
-    waiting: set[int] = field(default_factory=set)
-    upstream_watch: Stopwatch = field(default_factory=Stopwatch)
-    waiting_watch: Stopwatch = field(default_factory=Stopwatch)
-    upstream_calls: int = 0
-    isolation_calls: int = 0
-    outages: int = 0
-    """Store calls of this request that nothing answered."""
-    draft: Draft | None = None
-    began: float = field(init=False)
-    alike: AlikeFates | None = None
-    """All fates at once, as long as nobody looks at one of them."""
-    _fates: list[Fate | None] = field(init=False)
+    No dataclass: one's ``__init__`` is interpreted, in the compiled build too.
+    """
 
-    def __post_init__(self) -> None:
-        self.began = self.clock()
-        self._fates = [None] * self.items
+    __slots__ = (
+        "_fates",
+        "alike",
+        "began",
+        "clock",
+        "course",
+        "draft",
+        "echoes",
+        "exchange",
+        "fingerprints",
+        "in_flight",
+        "isolation_calls",
+        "items",
+        "loop",
+        "outages",
+        "rule",
+        "started",
+        "store_keys",
+        "terms",
+        "upstream_calls",
+        "upstream_decided",
+        "upstream_watch",
+        "waiting",
+        "waiting_watch",
+    )
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        terms: Terms,
+        loop: asyncio.AbstractEventLoop,
+        clock: Callable[[], float],
+    ) -> None:
+        self.exchange = exchange
+        self.rule = exchange.rule
+        self.terms = terms
+        self.loop = loop
+        self.clock = clock
+        self.started = loop.time()
+        self.began = clock()
+        self.items = items = len(exchange.batch)
+        self.store_keys: Sequence[bytes | None] = ()
+        self.fingerprints: Sequence[bytes | None] = ()
+        self.course = Course()
+        self.upstream_decided: set[int] = set()
+        self.echoes: Mapping[int, int] = {}
+        """Echo index -> its first's index; an echo is whatever its first is."""
+        self.in_flight: set[int] = set()
+        self.waiting: set[int] = set()
+        self.upstream_watch = Stopwatch()
+        self.waiting_watch = Stopwatch()
+        self.upstream_calls = 0
+        self.isolation_calls = 0
+        self.outages = 0
+        """Store calls of this request that nothing answered."""
+        self.draft: Draft | None = None
+        self.alike: AlikeFates | None = None
+        """All fates at once, as long as nobody looks at one of them."""
+        self._fates: list[Fate | None] = [None] * items
 
     @property
     def fates(self) -> list[Fate | None]:
@@ -118,10 +157,6 @@ class Run:
     def is_decided(self) -> bool:
         """Whether every item is."""
         return self.alike is not None or all(self._fates)  # a fate is true
-
-    @property
-    def rule(self) -> Rule:
-        return self.exchange.rule
 
     @property
     def deadline(self) -> float:

@@ -15,8 +15,9 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
 
 from proxy import __version__
 from proxy.core.record import ClaimReply, Record, Settlement, SettleReply, Terms

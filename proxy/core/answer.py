@@ -8,7 +8,6 @@ from the first accepted call, and is the service's own where all calls came to t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from proxy.core.delivery import Delivery
@@ -92,17 +91,19 @@ def tally(fates: Sequence[Fate]) -> Tally:
     return Tally(len(fates), len(fates) - succeeded, outcomes)
 
 
-@dataclass(slots=True)
 class Course:
     """What the upstream calls of one request came to, in the order in which they ended."""
 
-    first_reply: Reply | None = None
-    """The answer to the first call, where that was the whole batch."""
-    accepted: Reply | None = None
-    array: tuple[int, int] | None = None
-    """Where in its body the results stand, where that is known."""
-    first_failing: Reply | None = None
-    deliveries: list[Delivery] = field(default_factory=list)
+    __slots__ = ("accepted", "array", "deliveries", "first_failing", "first_reply")
+
+    def __init__(self) -> None:
+        self.first_reply: Reply | None = None
+        """The answer to the first call, where that was the whole batch."""
+        self.accepted: Reply | None = None
+        self.array: tuple[int, int] | None = None
+        """Where in its body the results stand, where that is known."""
+        self.first_failing: Reply | None = None
+        self.deliveries: list[Delivery] = []
 
     def note(
         self, delivery: Delivery, reply: Reply | None, array: tuple[int, int] | None = None

@@ -5,9 +5,10 @@ Law: what is expected is a value. An upstream call never raises but ``CancelledE
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
+
+from msgspec import Struct
 
 Headers = tuple[tuple[str, str], ...]
 """Field lines in order, names in their own case, duplicates kept."""
@@ -21,8 +22,7 @@ class Purpose(StrEnum):
     LOOKUP = "lookup"
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """``target`` is the raw path and query for the request line; ``headers`` are end-to-end
     headers, complete but for Host defaults and framing, which the client library makes."""
 
@@ -33,8 +33,7 @@ class Call:
     purpose: Purpose = Purpose.BATCH
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True):
     """A complete response. ``body`` is decoded from its content coding; ``headers`` are its
     end-to-end headers, without Content-Encoding where the body was decoded."""
 
@@ -50,8 +49,7 @@ class Fault(StrEnum):
     """A timeout or reset once bytes may have left, or a response that cannot be read."""
 
 
-@dataclass(frozen=True, slots=True)
-class NoReply:
+class NoReply(Struct, frozen=True):
     fault: Fault
     detail: str
     timed_out: bool = False

@@ -21,6 +21,7 @@ from redis.exceptions import RedisError
 
 from proxy.errors import StoreUnavailable
 from proxy.store.pipe import Pipe, PipeLost, pack
+from proxy.store.receive import Receiver
 
 _ASKING: Final = pack(b"ASKING")
 
@@ -112,6 +113,14 @@ class Link:
         """Write it where the connection is up; ``call`` takes what comes of it."""
         pipe = self._pipe
         return None if pipe is None or pipe.closed else Sent(pipe, pipe.send(command))
+
+    def send_for(self, command: bytes, to: Receiver[Any]) -> Pipe | None:
+        """Write it where the connection is up, and ``to`` is told as the reply comes."""
+        pipe = self._pipe
+        if pipe is None or pipe.closed:
+            return None
+        pipe.send_for(command, to)
+        return pipe
 
     def wake(self, command: bytes) -> None:
         """As ``Pipe.wake``, where the connection is up."""

@@ -17,6 +17,8 @@ from typing import Any, Final
 
 import hiredis
 
+from proxy.store.receive import Receiver
+
 
 def pack(*words: bytes | str | int) -> bytes:
     """A command as bytes, by hiredis: a fifth of the time of redis-py's own packing."""
@@ -57,7 +59,7 @@ class Pipe(asyncio.Protocol):
         self._timeout = timeout
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader()
-        self._waiting: deque[tuple[asyncio.Future[Any] | None, float]] = deque()
+        self._waiting: deque[tuple[Receiver[Any] | None, float]] = deque()
         self._busy = False
         self._last = 0.0
         self._timer = self._loop.call_later(IDLE_CHECK, self._watch)
@@ -67,8 +69,12 @@ class Pipe(asyncio.Protocol):
     def send(self, command: bytes) -> asyncio.Future[Any]:
         """The reply, an error reply included, as a value. PipeLost where there is none."""
         future: asyncio.Future[Any] = self._loop.create_future()
-        self._write(command, future)
+        self.send_for(command, future)
         return future
+
+    def send_for(self, command: bytes, to: Receiver[Any]) -> None:
+        """The same, told to ``to`` as the reply comes."""
+        self._write(command, to)
 
     def wake(self, command: bytes) -> None:
         """A call is about to follow. Where there was none for a while, one that does nothing goes
@@ -81,11 +87,11 @@ class Pipe(asyncio.Protocol):
         """Send, and drop the reply."""
         self._write(command, None)
 
-    def _write(self, command: bytes, future: asyncio.Future[Any] | None) -> None:
+    def _write(self, command: bytes, to: Receiver[Any] | None) -> None:
         if self.closed:
             raise PipeLost("the connection is closed")
         self._last = now = self._loop.time()
-        self._waiting.append((future, now))
+        self._waiting.append((to, now))
         self._transport.write(command)
         if not self._busy:
             self._busy = True
@@ -111,11 +117,18 @@ class Pipe(asyncio.Protocol):
         try:
             self._reader.feed(data)
             while (reply := self._reader.gets()) is not False:
-                future, _ = self._waiting.popleft()
-                if future is not None and not future.done():
-                    future.set_result(reply)
+                to, _ = self._waiting.popleft()
+                if to is not None and not to.done():
+                    self._tell(to, reply)
         except (hiredis.ProtocolError, IndexError) as error:
             self.abort(f"not a reply: {error}")
+
+    def _tell(self, to: Receiver[Any], reply: object) -> None:
+        """What goes wrong with one reply is no matter of the others."""
+        try:
+            to.set_result(reply)
+        except Exception as error:  # noqa: BLE001
+            self._loop.call_exception_handler({"message": "a reply's taker", "exception": error})
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end(f"the connection was closed: {exc}" if exc else "the server closed it")
@@ -130,6 +143,6 @@ class Pipe(asyncio.Protocol):
         self.closed = True
         self._timer.cancel()
         waiting, self._waiting = self._waiting, deque()
-        for future, _ in waiting:
-            if future is not None and not future.done():
-                future.set_exception(PipeLost(reason, timed_out=timed_out))
+        for to, _ in waiting:
+            if to is not None and not to.done():
+                to.set_exception(PipeLost(reason, timed_out=timed_out))

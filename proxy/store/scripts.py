@@ -23,7 +23,7 @@ import hiredis
 from proxy.core.native import command
 from proxy.errors import StoreUnavailable
 from proxy.store.link import Sent
-from proxy.store.pipe import pack, words
+from proxy.store.pipe import Pipe, pack, words
 from proxy.store.receive import Receiver
 from proxy.store.topology import Topology
 from proxy.store.wire import Arguments
@@ -152,25 +152,28 @@ class ScriptCalls:
     def _start(self, script: Script, bucket: int, parts: Sequence[_Part]) -> None:
         keys, together = _together(parts) if len(parts) > 1 else parts[0][:2]
         call = _Call(script, bucket, command_of(script, keys, together), len(keys))
-        sent = self._send(call)
-        if sent is None:
+        on_its_way = _OnItsWay(self, call, parts)
+        only = self._topology.only
+        on_its_way.pipe = only.send_for(call.command, on_its_way) if only is not None else None
+        if on_its_way.pipe is None:
             self._look_into(call, parts, None)
-        else:
-            sent.reply.add_done_callback(partial(self._replied, call, parts, sent))
 
     def _send(self, call: _Call) -> Sent | None:
         only = self._topology.only
         return only.send(call.command) if only is not None else None
 
-    def _replied(
-        self, call: _Call, parts: Sequence[_Part], sent: Sent, future: asyncio.Future[Any]
-    ) -> None:
-        if future.exception() is None and not isinstance(future.result(), hiredis.ReplyError):
-            try:
-                _hand_out(parts, _replies(future.result(), call.keys))
-            except StoreUnavailable as problem:
-                _fail(parts, problem)
-        elif self._closed:
+    def replied(self, call: _Call, parts: Sequence[_Part], reply: object) -> None:
+        """The usual reply has come."""
+        try:
+            replies = _replies(reply, call.keys)
+        except StoreUnavailable as problem:
+            _fail(parts, problem)
+        else:
+            _hand_out(parts, replies)
+
+    def failed(self, call: _Call, parts: Sequence[_Part], sent: Sent) -> None:
+        """An error reply, or the connection was lost."""
+        if self._closed:
             _fail(parts, StoreUnavailable("the store is closed"))
         else:
             self._look_into(call, parts, sent)
@@ -205,6 +208,39 @@ class ScriptCalls:
             # A flush, a restart or a promoted replica: the script goes first, the call behind it.
             reply = await self._topology.call(call.bucket, call.command, load=call.script.load)
         return _replies(reply, call.keys)
+
+
+class _OnItsWay:
+    """A call that was written, whose reply no task waits for."""
+
+    __slots__ = ("_call", "_calls", "_parts", "pipe")
+
+    def __init__(self, calls: ScriptCalls, call: _Call, parts: Sequence[_Part]) -> None:
+        self._calls = calls
+        self._call = call
+        self._parts = parts
+        self.pipe: Pipe | None = None
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, result: object, /) -> None:
+        if isinstance(result, hiredis.ReplyError):
+            self._failed().set_result(result)
+        else:
+            self._calls.replied(self._call, self._parts, result)
+
+    def set_exception(self, exception: BaseException, /) -> None:
+        came = self._failed()
+        came.set_exception(exception)
+        came.exception()  # nobody may be left who looks at it
+
+    def _failed(self) -> asyncio.Future[Any]:
+        """For a task to find what came, as if it had waited for it."""
+        came: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        assert self.pipe is not None  # noqa: S101 - a reply comes in a later turn
+        self._calls.failed(self._call, self._parts, Sent(self.pipe, came))
+        return came
 
 
 def is_small(keys: Sequence[bytes]) -> bool:

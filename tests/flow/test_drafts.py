@@ -46,7 +46,7 @@ def accepted_run(rig: Rig) -> Run:
     exchange = rig.exchange(items("a", "b"))
     loop = asyncio.new_event_loop()
     loop.close()  # nothing waits here
-    run = Run(exchange, terms_of(rig.rule), loop, 0.0, lambda: 0.0, 2)
+    run = Run(exchange, terms_of(rig.rule), loop, lambda: 0.0)
     run.course.note(Delivery.ACCEPTED, Reply(200, (), b'{"results":[]}'))
     return run
 

@@ -1,4 +1,4 @@
-"""A store that can also be asked without a task, made of one that is awaited."""
+"""A store and a service that can also be asked without a task, made of ones that are awaited."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
+from proxy.core.prompt import Told
 from proxy.core.record import ClaimReply, Record, Settlement, SettleReply, Terms
+from proxy.core.upstream import Call, NoReply, Reply, Upstream
 from proxy.errors import StoreUnavailable
 from proxy.store.base import Claims, Settles, Store, StoreInfo
 from proxy.store.memory import MemoryStore
@@ -84,6 +86,30 @@ class Prompt:
 
     async def close(self) -> None:
         await self.store.close()
+
+
+class PromptUpstream:
+    """The same for a service."""
+
+    def __init__(self, upstream: Upstream, is_prompt: Callable[[], bool] = lambda: True) -> None:
+        self.upstream = upstream
+        self._is_prompt = is_prompt
+        self.asked: list[asyncio.Task[None]] = []
+
+    def ask(self, call: Call, timeout: float, to: Told) -> bool:
+        if not self._is_prompt():
+            return False
+        self.asked.append(asyncio.get_running_loop().create_task(self._ask(call, timeout, to)))
+        return True
+
+    async def _ask(self, call: Call, timeout: float, to: Told) -> None:
+        to.set_result(await self.upstream.call(call, timeout))
+
+    async def call(self, call: Call, timeout: float) -> Reply | NoReply:
+        return await self.upstream.call(call, timeout)
+
+    async def close(self) -> None:
+        await self.upstream.close()
 
 
 async def _tell(call: Callable[[], Coroutine[Any, Any, T]], to: Receiver[T]) -> None:

@@ -22,7 +22,7 @@ from proxy.store.memory import MemoryStore
 from rules.load import parse_rules
 from rules.model import Batch, Rule
 from rules.request import read_batch
-from tests.fakes.prompt import Prompt
+from tests.fakes.prompt import Prompt, PromptUpstream
 from tests.fakes.service import Service
 
 LOOKUP = {
@@ -107,7 +107,7 @@ class Recorder(Observer):
 
 class Rig:
     """``send`` a list of items, look at the answer and at what the service did. ``is_prompt``: the
-    store can be asked without a task."""
+    store and the service can be asked without a task."""
 
     is_prompt = False
 
@@ -131,7 +131,9 @@ class Rig:
         tokens = itertools.count(first_token)
         self.flow = Flow(
             Prompt(self.store) if self.is_prompt else self.store,
-            upstream or self.service,
+            PromptUpstream(upstream or self.service)
+            if self.is_prompt
+            else upstream or self.service,
             self.keys,
             self.seen,
             now_ms=lambda: self.now,

@@ -27,7 +27,7 @@ from proxy.observe import Observer
 from proxy.store.base import Store
 from rules.model import Batch
 from rules.request import read_batch
-from tests.fakes.prompt import Prompt
+from tests.fakes.prompt import Prompt, PromptUpstream
 from tests.sim.answers import Item, is_definite, read_answer
 from tests.sim.loop import PROCESS, SimLoop
 from tests.sim.oracle import Oracle, Told, ViolationError
@@ -135,10 +135,10 @@ class World:
         if self._between is not None:
             store = self._between(store, self.scenario.rule.wait)
         chance = random.Random(f"prompt {self.scenario.seed} {number}")
-        store = Prompt(store, lambda: chance.random() < 0.5)
+        store = Prompt(store, lambda: chance.random() < 0.8)
         flow = Flow(
             store,
-            self.service,
+            PromptUpstream(self.service, lambda: chance.random() < 0.8),
             KeyMaker("idem", None),
             Observer(),
             now_ms=self.store.now_ms,

@@ -24,11 +24,13 @@ from proxy.observe import Observer
 from proxy.passthrough import Passthrough
 from proxy.settings import Settings, defaults
 from proxy.shadow import Shadow
+from proxy.store.base import ScannableStore
 from proxy.store.memory import MemoryStore
 from proxy.upstream import HttpUpstream
 from proxy.websocket import WebSockets
 from rules.load import parse_rules
 from rules.match import RuleSet
+from tests.fakes.prompt import Prompt
 
 RULE = """
 version: 1
@@ -181,10 +183,12 @@ async def gateway(
     flags: Mapping[str, str] | None = None,
     short: bool = True,
 ) -> AsyncIterator[Gateway]:
-    """The whole data path, on a free port. ``short`` False: every request the long way."""
+    """The whole data path, on a free port. ``short`` False: every request the long way, and every
+    call awaited."""
     settings = defaults(upstream=upstream, **(flags or {}))
     in_force = [parse_rules([("rules.yaml", rules)]) if isinstance(rules, str) else rules]
-    seen, lifecycle, store, keys = Seen(), Lifecycle(), MemoryStore(), KeyMaker()
+    seen, lifecycle, keys = Seen(), Lifecycle(), KeyMaker()
+    store: ScannableStore = Prompt(MemoryStore()) if short else MemoryStore()
     origin = OriginClient(settings)
     call = HttpUpstream(origin, settings.upstream_max_response)
     flow = Flow(store, call, keys, seen, now_ms=lambda: 1_700_000_000_000)

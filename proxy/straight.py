@@ -133,9 +133,6 @@ class Straight:
         way.adopting.reconcile(run, rnd, range(run.items), told)
         self._end()
 
-    def _ignored(self, _: object) -> None:
-        """A task sees to the request."""
-
     def _end(self) -> None:
         self._underway.answer()
         self._way.ended(self._underway)
@@ -145,7 +142,6 @@ class Straight:
         self._go_on(partial(rounds.see_through, self._underway.run, self._rnd, work))
 
     def _go_on(self, work: Work) -> None:
-        self._then = Straight._ignored
         self._way.start(self._underway, work)
 
 

@@ -108,7 +108,7 @@ class OriginProtocol(ResponseHandler):
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         self._buffer.clear()
         response = head.code, from_raw(head.raw_headers), body
-        if self._first and self._tries and not (head.chunked or head.should_close):
+        if self._first and self._tries and not head.chunked:
             self._tries -= 1
             self._known = _KnownHead.of(self._first, response)
         return response

@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.edge.repeated import HeadPattern
+from rules.load import parse_rules
 from tests.fakes.upstream_raw import RawUpstream
-from tests.wire.gateway import Gateway, gateway, get, post, until
+from tests.wire.gateway import RULE, Gateway, gateway, get, post, until
 from tests.wire.test_short_way import BODY, OTHER, echo, shown
 
 BODIES = (BODY, OTHER, b'{"orders":[{"id":"dddddddddddddd"}]}', BODY)
@@ -155,6 +156,30 @@ async def test_the_parser_reads_a_head_twice_and_no_more() -> None:
         assert proxy.server.requests_count == 0
         assert proxy.app.buffered == 0
         assert proxy.lifecycle.in_flight == 0
+
+
+async def test_each_head_on_a_connection_has_its_own_scope() -> None:
+    async with RawUpstream(echo) as upstream, gateway(upstream.url) as proxy:
+        async with proxy.connect() as client:
+            for number, tenant in enumerate("tttuttuuu"):
+                client.write(post(b'{"orders":[{"id":"%d"}]}' % number, tenant=tenant))
+                assert (await client.response()).header("idempotency-items").startswith("new=1")
+        assert "".join(dict(r.headers)["X-Tenant"] for r in upstream.received) == "tttuttuuu"
+
+
+async def test_new_rules_are_asked_of_a_known_head() -> None:
+    async with RawUpstream(echo) as upstream, gateway(upstream.url) as proxy:
+        async with proxy.connect() as client:
+            for _ in range(4):
+                client.write(post(BODY))
+                assert (await client.response()).values("idempotency-items")
+            assert seen_by_parser(proxy) == 2
+            proxy.rules[0] = parse_rules(
+                [("rules.yaml", RULE.replace("mode: enforce", "mode: off"))]
+            )
+            client.write(post(BODY))
+            assert (await client.response()).values("idempotency-items") == []
+        assert len(upstream.received) == 2
 
 
 WAYS: dict[str, list[bytes]] = {

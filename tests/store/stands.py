@@ -11,6 +11,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -26,10 +27,11 @@ from proxy.core.record import (
 )
 from proxy.errors import StoreUnavailable
 from proxy.store import memory, open_store
-from proxy.store.base import ScannableStore
+from proxy.store.base import ScannableStore, Store
 from proxy.store.guard import GuardedStore
 from proxy.store.link import Access
 from proxy.store.memory import MemoryStore
+from proxy.store.pipe import Pipe
 from proxy.store.redis import RedisStore
 from proxy.store.topology import Cluster, Single
 from tests.fakes.redis_server import RedisCluster, RedisServer
@@ -68,6 +70,16 @@ async def opened(url: str, **settings: object) -> AsyncIterator[GuardedStore]:
         yield store
     finally:
         await store.close()
+
+
+def pipe_of(store: Store) -> Pipe:
+    """The one connection of a store that has been asked."""
+    inner: Any = store
+    while hasattr(inner, "_store"):
+        inner = inner._store
+    pipe = inner._topology.only._pipe
+    assert isinstance(pipe, Pipe)
+    return pipe
 
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

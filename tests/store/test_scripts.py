@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import hiredis
 import pytest
@@ -11,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.codec import encode
-from proxy.core.record import Commit, Done, MarkDoubt, Release, Sent, Settlement, Won
+from proxy.core.record import Commit, Done, MarkDoubt, Mismatch, Release, Sent, Settlement, Won
 from proxy.errors import StoreUnavailable
 from proxy.store.guard import GuardedStore
 from proxy.store.pipe import words
 from proxy.store.scripts import Script, command_of
 from proxy.store.wire import pack_settles
-from tests.store.stands import PRINT, TERMS, Handler, keys, opened, serving, token
+from tests.store.stands import PRINT, TERMS, Handler, keys, opened, pipe_of, serving, token
 
 SCRIPT = Script.of("return 1")
 TOKEN = b"t" * 12
@@ -143,3 +144,45 @@ def test_commits_stand_behind_the_fields_as_whole_records(steps: list[Settlement
         if isinstance(step, Commit)
     ]
     assert reader.gets() is False
+
+
+async def test_a_store_is_woken_where_it_was_idle() -> None:
+    heard: list[int] = []
+    replies = [b"$1\r\nW\r\n", b"-NOSCRIPT no\r\n", b"*1\r\n$1\r\nM\r\n"]
+    async with serving(answering(*replies, heard=heard)) as url, opened(url) as store:
+        store.wake()  # not connected yet: nothing to wake
+        assert await claim_all(store, 1) == [[Won(1)]]
+        pipe = pipe_of(store)
+        store.wake()  # it was just asked
+        assert not pipe._waiting
+        pipe._last -= 1.0
+        store.wake()
+        store.wake()  # that is enough
+        assert len(pipe._waiting) == 1
+        assert await claim_all(store, 1) == [[Mismatch()]]  # its own reply, and not the first
+    assert heard == [3]
+
+
+class Failing:
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, result: object, /) -> None:
+        raise IndexError(result)
+
+    def set_exception(self, exception: BaseException, /) -> None:
+        raise AssertionError from exception
+
+
+async def test_a_taker_that_fails_is_no_matter_of_the_others() -> None:
+    heard: list[int] = []
+    replies = [b"$1\r\nW\r\n", b"+one\r\n", b"+two\r\n"]
+    told: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    async with serving(answering(*replies, heard=heard)) as url, opened(url) as store:
+        assert await claim_all(store, 1) == [[Won(1)]]
+        pipe = pipe_of(store)
+        pipe.send_for(b"*1\r\n$4\r\nPING\r\n", Failing())
+        assert await pipe.send(b"*1\r\n$4\r\nPING\r\n") == b"two"
+        assert not pipe.closed
+    assert [str(context["exception"]) for context in told] == ["b'one'"]

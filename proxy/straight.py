@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from proxy.adopting import WORTH_A_DRAFT, Adopting
 from proxy.asking import unanswered
@@ -45,12 +45,12 @@ class StraightWay:
         start: Callable[[Underway, Work], None],
         ended: Callable[[Underway], None],
     ) -> None:
-        self.rounds: Final = rounds
-        self.forwarder: Final = forwarder
-        self.adopting: Final = adopting
-        self.settler: Final = settler
-        self.start: Final = start
-        self.ended: Final = ended
+        self.rounds = rounds
+        self.forwarder = forwarder
+        self.adopting = adopting
+        self.settler = settler
+        self.start = start
+        self.ended = ended
 
     def begin(self, underway: Underway, plan: Plan) -> None:
         """Claim what the plan says."""

@@ -65,7 +65,7 @@ class Stand:
             self.tasks += 1
             start(*work)  # type: ignore[arg-type]
 
-        object.__setattr__(self.flow._way, "start", counted)
+        self.flow._way.start = counted
 
     @property
     def service(self) -> Service:

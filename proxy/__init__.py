@@ -6,7 +6,8 @@ The pipeline, in one picture of words::
                  │  batching.py     rules.match, scope, mode; rules.request: bytes -> Batch
                  ├──shadow──> passthrough.py, then shadow.py with copies of what went by
                  ▼
-               flow.py    one task a request, which outlives its client
+               flow.py    a request's work, which outlives its client
+                 │  straight.py     without a task, as long as all goes as it mostly does
                  │  preparing.py    fingerprints, store keys, core.plan: fold repeats
                  │  asking.py       store.claim, one round trip: won | replay | busy | ...
                  ├─> forward.py     chunks, leases.py, core.isolation ──> upstream.py ──> service

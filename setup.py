@@ -52,6 +52,7 @@ COMPILED = [
     "proxy/asking.py",
     "proxy/calls.py",
     "proxy/claiming.py",
+    "proxy/delivered.py",
     "proxy/flow.py",
     "proxy/forward.py",
     "proxy/leases.py",

@@ -14,52 +14,25 @@ from typing import Final, assert_never
 
 from proxy.adopting import Adopting
 from proxy.calls import batch_call
-from proxy.core.delivery import AFTERMATH, OF_FAULT, OF_VERDICT, Delivery
+from proxy.core.delivery import AFTERMATH, Delivery
 from proxy.core.fate import Code, failed
 from proxy.core.isolation import AskAll, Isolation, Send
 from proxy.core.prompt import PromptUpstream, Told
 from proxy.core.record import MarkDoubt, Release, Settlement
 from proxy.core.upstream import NoReply, Purpose, Reply, Upstream
+from proxy.delivered import Delivered, read_reply
 from proxy.leases import Leases
 from proxy.observe import Observer
 from proxy.pace import Pace
 from proxy.run import Round, Run
 from proxy.settling import Settler
-from rules.model import Align, Key, Verdict
+from rules.model import Align
 from rules.request import sub_body
-from rules.response import Response, offenders, rejection_message, results, verdict
+from rules.response import offenders, rejection_message
 
 log = logging.getLogger("proxy.forward")
 
 _TOO_LATE: Final = "the request's deadline passed before the item was forwarded"
-
-
-class Delivered:
-    """What became of one call. ``results``: one for each item, where it was accepted."""
-
-    __slots__ = ("delivery", "reply", "response", "results", "verdict")
-
-    def __init__(
-        self,
-        delivery: Delivery,
-        verdict: Verdict = Verdict.UNKNOWN,
-        response: Response | None = None,
-        reply: Reply | None = None,
-        results: Sequence[bytes] = (),
-    ) -> None:
-        self.delivery = delivery
-        self.verdict = verdict
-        self.response = response
-        self.reply = reply
-        self.results = results
-
-    @property
-    def retry_after_ms(self) -> int | None:
-        """The service's Retry-After in whole seconds; its date form is not handed on."""
-        for name, value in self.reply.headers if self.reply else ():
-            if name.lower() == "retry-after" and value.strip().isdecimal():
-                return int(value) * 1000
-        return None
 
 
 class Forwarder:
@@ -243,35 +216,13 @@ class Forwarder:
         ended = run.clock()
         run.upstream_watch.stop(ended)
         run.upstream_calls += 1
-        delivered = self._read(run, items, reply)
+        delivered = read_reply(run, items, reply)
         if delivered.delivery is not Delivery.ACCEPTED:  # else until each is decided
             run.in_flight.difference_update(items)
         array = delivered.response.array if delivered.response is not None else None
         run.course.note(delivered.delivery, delivered.reply, array)
         self._observer.upstream_call(run.rule.name, purpose, delivered.delivery, ended - started)
         return delivered
-
-    @staticmethod
-    def _read(run: Run, items: Sequence[int], reply: Reply | NoReply) -> Delivered:
-        if isinstance(reply, NoReply):
-            # Its detail names addresses inside: for the log, and not for the client.
-            log.warning(
-                "the service gave no answer",
-                extra={"rule": run.rule.name, "fault": str(reply.fault), "detail": reply.detail},
-            )
-            return Delivered(OF_FAULT[reply.fault])
-        response = Response(reply.status, reply.body)
-        said = verdict(run.rule, response)
-        delivery = OF_VERDICT[said]
-        matched: Sequence[bytes] | None = ()
-        if delivery is Delivery.ACCEPTED:
-            if run.rule.response.align is Align.LOOKUP:
-                matched = [run.rule.response.accepted_item] * len(items)
-            else:
-                matched = results(run.rule, response, _keys_of(run, items))
-            if matched is None:
-                delivery = Delivery.UNKNOWN
-        return Delivered(delivery, said, response, reply, matched or ())
 
     async def _reject(
         self,
@@ -335,14 +286,6 @@ class Forwarder:
         run.upstream_decided.update(items)
         run.decide(items, failed(after.code, after.message, retry_after_ms=wait))
         await self._settler.settle(run, rnd, dict.fromkeys(items, Release()))
-
-
-def _keys_of(run: Run, items: Sequence[int]) -> Sequence[Key | None]:
-    """Of which most rules need the number only."""
-    if run.rule.response.align is not Align.KEY:
-        return [None] * len(items)
-    keys = run.exchange.batch.keys
-    return [keys[i] for i in items]
 
 
 def _is_late(run: Run) -> bool:

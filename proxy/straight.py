@@ -23,7 +23,7 @@ from proxy.core.upstream import NoReply, Reply
 from proxy.errors import StoreUnavailable
 from proxy.forward import Forwarder
 from proxy.rounds import Rounds, Work
-from proxy.run import Round, Run
+from proxy.run import Round
 from proxy.settling import Settler
 from proxy.stitch import draft
 from proxy.store.base import Claims, Settles
@@ -86,11 +86,17 @@ class Straight:
             self._see_through(partial(fail, error))
 
     def set_exception(self, exception: BaseException, /) -> None:
-        self.set_result(exception)
+        if isinstance(exception, StoreUnavailable):
+            self.set_result(exception)
+        else:
+            self._see_through(partial(fail, exception))
 
-    def _claimed(self, said: Claims | BaseException) -> None:
+    def _claimed(self, said: Claims | StoreUnavailable) -> None:
         way, rnd, plan, run = self._way, self._rnd, self._plan, self._underway.run
-        busy = way.rounds.note(run, rnd, plan.firsts, _replies(run, plan, said))
+        replies: Sequence[ClaimReply | StoreUnavailable]
+        firsts = plan.firsts
+        replies = unanswered(run, said, len(firsts)) if isinstance(said, StoreUnavailable) else said
+        busy = way.rounds.note(run, rnd, firsts, replies)
         if len(rnd.won) < run.items:
             if run.is_decided and not rnd.bodyless:  # by replays alone
                 self._end()
@@ -104,10 +110,8 @@ class Straight:
             self._started = started
             self._then = Straight._answered
 
-    def _answered(self, reply: Reply | NoReply | BaseException) -> None:
+    def _answered(self, reply: Reply | NoReply) -> None:
         """By the service."""
-        if isinstance(reply, BaseException):
-            raise reply
         way, rnd, run = self._way, self._rnd, self._underway.run
         way.settler.wake()
         delivered = way.forwarder.answered(run, reply, self._started)
@@ -125,9 +129,7 @@ class Straight:
             with suppress(Exception):  # it is raised again where the answer is made
                 draft(run)
 
-    def _settled(self, said: Settles | BaseException) -> None:
-        if isinstance(said, BaseException) and not isinstance(said, StoreUnavailable):
-            raise said
+    def _settled(self, said: Settles | StoreUnavailable) -> None:
         way, rnd, run = self._way, self._rnd, self._underway.run
         told = way.settler.answered(run, rnd, self._steps, said)
         way.adopting.reconcile(run, rnd, range(run.items), told)
@@ -143,16 +145,6 @@ class Straight:
 
     def _go_on(self, work: Work) -> None:
         self._way.start(self._underway, work)
-
-
-def _replies(
-    run: Run, plan: Plan, said: Claims | BaseException
-) -> Sequence[ClaimReply | StoreUnavailable]:
-    if isinstance(said, StoreUnavailable):
-        return unanswered(run, said, len(plan.firsts))
-    if isinstance(said, BaseException):
-        raise said
-    return said
 
 
 async def fail(error: BaseException) -> None:

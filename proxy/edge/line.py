@@ -17,7 +17,7 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler
 
 from proxy.edge.parsed import RequestHead
-from proxy.edge.repeated import HeadPattern
+from proxy.edge.repeated import Boundary, HeadPattern
 from proxy.edge.respond import BEHIND
 
 READ_BUFFER: Final = 2**16
@@ -26,10 +26,6 @@ _SOON: Final = 1.0
 
 _TURNS: Final = 4
 """Of the event loop, for which a request waits until the library's loop has fallen asleep."""
-
-
-_HEAD_END: Final = b"\r\n\r\n"
-_NOT_KNOWN: Final = -1
 
 
 class Turn(Protocol):
@@ -64,9 +60,8 @@ class ClientLine(RequestHandler):
     __slots__ = (
         "_awaited",
         "_body_timer",
+        "_boundary",
         "_early",
-        "_fed",
-        "_head_size",
         "_kept_back",
         "_pattern",
         "_send_timeout",
@@ -85,8 +80,7 @@ class ClientLine(RequestHandler):
         self.remembered: object = None
         """What the short way keeps from one request of this connection for the next."""
         self._pattern: HeadPattern | None = None  # of the head that this is of
-        self._fed = 0  # bytes that the parser has of the message under way; below 0: not known
-        self._head_size = 0
+        self._boundary = Boundary()
         self._awaited: StreamReader | None = None  # the body that the short way waits for
         self._body_timer: asyncio.TimerHandle | None = None
         self._early: list[bytes] = []
@@ -140,7 +134,7 @@ class ClientLine(RequestHandler):
         can_take = self._awaited is not None or self.is_between_requests()
         if can_take:
             self._waiter = None  # whether the loop is woken is decided below
-        self._count(data)
+        self._boundary.feed(data)
         super().data_received(data)
         if can_take:
             self._waiter = waiter
@@ -157,7 +151,7 @@ class ClientLine(RequestHandler):
         """Whether this is the request before with another body, which was begun. The parser has
         nothing of it."""
         short = self._short
-        if short is None or self._fed or self._close or self._force_close:
+        if short is None or not self._boundary.is_reached() or self._close or self._force_close:
             return False
         if self._awaited is not None or not self.is_between_requests():
             return False
@@ -169,21 +163,13 @@ class ClientLine(RequestHandler):
         self._request_in_progress = True
         return True
 
-    def _count(self, data: bytes) -> None:
-        """The parser gets more of a message, or the first of it."""
-        if self._fed == 0:
-            self._head_size = data.find(_HEAD_END) + len(_HEAD_END)
-        if self._fed >= 0:
-            self._fed += len(data)
-
-    def _count_off(self, message: object, payload: StreamReader) -> None:
-        """A message has ended: was it all that the parser has?"""
+    def _ended(self, message: object, payload: StreamReader) -> None:
+        """All of a message has come."""
         length = 0
         if payload is not EMPTY_PAYLOAD:
             headers = message.headers if isinstance(message, RawRequestMessage) else {}
             length = int(headers.get("Content-Length", "-1"))  # of digits, says the parser
-        whole = length >= 0 and self._fed == self._head_size + length
-        self._fed = 0 if whole else _NOT_KNOWN
+        self._boundary.ended(length)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._stop_body_timer()
@@ -198,7 +184,7 @@ class ClientLine(RequestHandler):
         message, payload = self._messages[0]
         short, ended = self._short, payload.is_eof()
         if ended:
-            self._count_off(message, payload)
+            self._ended(message, payload)
         if (
             short is None
             or payload is EMPTY_PAYLOAD
@@ -218,7 +204,7 @@ class ClientLine(RequestHandler):
         if self._short is None or body.exception() is not None:
             self._wake()
         elif body.is_eof():
-            self._count_off(*self._messages[0])
+            self._ended(*self._messages[0])
             self._begin(self._short, b"")
 
     def _begin(self, short: ShortWay, data: bytes) -> None:
@@ -237,7 +223,11 @@ class ClientLine(RequestHandler):
         if self._turn is None:
             self._wake()
             return
-        if self.remembered is known is not None and self._fed == 0 and self._pattern is None:
+        if (
+            self.remembered is known is not None
+            and self._pattern is None
+            and self._boundary.is_reached()
+        ):
             self._pattern = HeadPattern.of(data)  # it came twice: it may well come again
         self._messages.popleft()
         self._request_in_progress = True

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Final, Self
 
+_HEAD_END: Final = b"\r\n\r\n"
 _NAME: Final = b"content-length"
 _BEFORE: Final = b"\r\nContent-Length: "
 _DIGITS: Final = 9
@@ -29,7 +30,7 @@ class HeadPattern:
     def of(cls, message: bytes) -> Self | None:
         """Of a message that is whole and was parsed as one. None: its length is not written in the
         usual way."""
-        head = message[: message.find(b"\r\n\r\n") + 4]
+        head = message[: message.find(_HEAD_END) + len(_HEAD_END)]
         at = head.find(_BEFORE)
         if at < 0 or head.lower().count(_NAME) != 1:
             return None
@@ -53,3 +54,29 @@ class HeadPattern:
         if size <= 0 or digits != b"%d" % size:
             return None
         return data[end + len(behind) :]
+
+
+class Boundary:
+    """Whether a parser stands between two messages, by the bytes that it was given: it does not
+    tell, and what it has of a message must not be cut off by one that it is not given."""
+
+    __slots__ = ("_fed", "_head")
+
+    def __init__(self) -> None:
+        self._fed = 0  # of the message under way; below 0: not known any more
+        self._head = 0
+
+    def is_reached(self) -> bool:
+        return self._fed == 0
+
+    def feed(self, data: bytes) -> None:
+        """The parser gets this."""
+        if self._fed == 0:
+            self._head = data.find(_HEAD_END) + len(_HEAD_END)
+        if self._fed >= 0:
+            self._fed += len(data)
+
+    def ended(self, length: int) -> None:
+        """A message with so many bytes of a body ended, of a length below 0: nobody knows."""
+        whole = length >= 0 and self._fed == self._head + length
+        self._fed = 0 if whole else -1

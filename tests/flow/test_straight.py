@@ -27,7 +27,7 @@ KEYS = [f"k{n}" for n in range(12)]
 class Seams(Prompt):
     """Of one rig: its store and its service; ``broken`` is raised in place of settling."""
 
-    broken: Exception | None = None
+    broken: BaseException | None = None
     settles_promptly = True
 
     def ask_settle(
@@ -141,10 +141,11 @@ async def test_an_outcome_that_the_store_does_not_take_is_queued() -> None:
     assert len(stand.service.calls) == 1
 
 
-async def test_what_fails_inside_is_told_and_holds_nothing() -> None:
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), asyncio.CancelledError()])
+async def test_what_fails_inside_is_told_and_holds_nothing(error: BaseException) -> None:
     stand = Stand()
-    stand.store.broken = RuntimeError("a bug")
-    with pytest.raises(RuntimeError, match="a bug"):
+    stand.store.broken = error
+    with pytest.raises(type(error)):
         await stand.send(*KEYS)
     assert await stand.flow.drain(5.0)
     assert stand.held() == stand.flow.under_way == stand.rig.seen.flying == 0

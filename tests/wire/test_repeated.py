@@ -139,7 +139,7 @@ def fed_beyond(line: Any, fed: int) -> bool:
 
 
 def line_fed(line: Any) -> int:
-    fed: int = line._fed
+    fed: int = line._boundary._fed
     return fed
 
 

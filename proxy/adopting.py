@@ -250,6 +250,7 @@ class Adopting:
             self._observer.upstream_duplicate(rule.name, result)
 
     async def _settle(self, run: Run, rnd: Round, steps: Mapping[int, Settlement]) -> None:
+        """The same for steps of which some may be doubts, which are told of."""
         if steps:
             self.report_doubts(run, steps)
             await self.settle_each(run, rnd, list(steps), list(steps.values()))
@@ -257,13 +258,14 @@ class Adopting:
     async def settle_each(
         self, run: Run, rnd: Round, items: Sequence[int], steps: Sequence[Settlement]
     ) -> None:
+        """Write a step for each item; where an earlier commit stands, its result is the answer."""
         replies = await self._settler.settle_each(run, rnd, items, steps)
         self.reconcile(run, rnd, items, replies)
 
     def reconcile(
         self, run: Run, rnd: Round, items: Sequence[int], replies: Sequence[SettleReply | None]
     ) -> None:
-        """Where an earlier commit stands, its result is the answer."""
+        """Take over what the store answered with an earlier commit that stands."""
         if _OTHERS_FIRST.isdisjoint(map(type, replies)):
             return
         for item, reply in zip(items, replies, strict=True):

@@ -76,6 +76,7 @@ class Forwarder:
         return started
 
     def answered(self, run: Run, reply: Reply | NoReply, started: float) -> Delivered:
+        """What came of a call that ``ask`` made."""
         return self._delivered(run, range(run.items), reply, Purpose.BATCH, started)
 
     async def go_on(self, run: Run, rnd: Round, delivered: Delivered) -> None:

@@ -171,6 +171,7 @@ class Rounds:
         indexes: Sequence[int],
         replies: Sequence[ClaimReply | StoreUnavailable],
     ) -> dict[int, int]:
+        """Note what a claim came to, and hold what was won. Who holds the rest for how long."""
         busy = note_claims(run, rnd, indexes, replies)
         if rnd.won:
             rnd.open.update(rnd.won)

@@ -157,6 +157,7 @@ class OriginClient:
         ``timeout`` in seconds covers all of it. ``headers`` are as for ``send``. Raises
         OriginError.
         """
+        data = self._head(method, target, headers) + body  # first: where it fails, no line is held
         began = self._loop.time()
         line = await self._take(min(timeout, self._connect_timeout))
         clock = Clock(line)
@@ -166,7 +167,7 @@ class OriginClient:
         else:  # nearly always: an idle connection
             clock.start_within(self._limits.of(timeout))
         try:
-            write(line, self._head(method, target, headers) + body, method)
+            write(line, data, method)
         except OriginError:
             self.end(line, clock, whole=False)
             raise
@@ -185,6 +186,7 @@ class OriginClient:
     ) -> bool:
         """``ask`` without a task, which tells ``to`` in a later turn of the loop. False: no
         connection is idle, and nothing was sent."""
+        data = self._head(method, target, headers) + body
         line = self._pool.take_idle()
         if line is None:
             return False
@@ -192,7 +194,7 @@ class OriginClient:
         clock.start_within(self._limits.of(timeout))
         asked = Asked(self, line, clock, limit, to)
         try:
-            write(line, self._head(method, target, headers) + body, method)
+            write(line, data, method)
         except OriginError:
             self.end(line, clock, whole=False)
             return False

@@ -184,14 +184,15 @@ class Pool:
 
 
 def _connector(settings: Settings) -> BaseConnector:
-    connector = _aiohttps(settings)
+    """aiohttp's, with protocols of our own."""
+    connector = _plain_connector(settings)
     # It has no public way to say of what kind its protocols are.
     factory: Any = partial(OriginProtocol, loop=asyncio.get_running_loop())
     connector._factory = factory  # noqa: SLF001
     return connector
 
 
-def _aiohttps(settings: Settings) -> BaseConnector:
+def _plain_connector(settings: Settings) -> BaseConnector:
     """``force_close``: it never keeps one itself."""
     origin = settings.upstream
     if origin.path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from msgspec.structs import replace
 
 from proxy.core.upstream import Call, Fault, NoReply, Reply
 from proxy.upstream import HttpUpstream
@@ -184,3 +185,18 @@ async def test_what_the_service_says_unasked_answers_nobody() -> None:
         reply = await upstream.call(CALL, 5.0)
         assert isinstance(reply, Reply)
         assert (reply.body, service.connections) == (b"asked", 2)
+
+
+async def test_a_head_that_cannot_be_written_holds_no_connection() -> None:
+    unwritable = replace(CALL, target="/\u20ac")
+    async with (
+        RawUpstream() as service,
+        http_upstream(service.url, upstream_connections="1") as upstream,
+    ):
+        assert isinstance(await upstream.call(CALL, 5.0), Reply)
+        with pytest.raises(UnicodeEncodeError):
+            upstream.ask(unwritable, 5.0, asyncio.get_running_loop().create_future())
+        with pytest.raises(UnicodeEncodeError):
+            await upstream.call(unwritable, 5.0)
+        assert isinstance(await told(upstream), Reply)
+        assert service.connections == 1

@@ -279,7 +279,11 @@ _RULE: Final = {
     "request": Field(section(_REQUEST), {}, "How to read the batch."),
     "upstream": Field(section(_UPSTREAM), {}, "How the service behaves."),
     "response": Field(section(_RESPONSE), {}, "How to read and write the answer."),
-    "retention": Field(duration(), "24h", "How long a result is kept; at least twice the lease."),
+    "retention": Field(
+        duration(),
+        "24h",
+        "How long a result is kept, or up to 0.25 s longer; at least twice the lease.",
+    ),
     "lease": Field(
         duration(),
         "30s",

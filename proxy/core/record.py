@@ -9,6 +9,8 @@ the table of what each call does to it.
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec import Struct
 
 TOKEN_BYTES = 12
@@ -64,6 +66,12 @@ Record = Held | Doubt | Done | Foreign
 # ---- what a call asks -------------------------------------------------------------------------
 
 
+LEEWAY: Final = 250
+"""How much longer a claim is kept than its terms say, in ms: the commit that follows it so soon
+finds an expiry that does for the committed record too, which is then kept longer by as much at
+most."""
+
+
 class Terms(Struct, frozen=True):
     """What a rule says of its records; all times in milliseconds."""
 
@@ -75,8 +83,10 @@ class Terms(Struct, frozen=True):
 
     @property
     def doubt_retention(self) -> int:
-        """Without detection a doubt is kept for the longer of retention and 7 days."""
-        return self.retention if self.detects_duplicates else max(self.retention, 7 * 86_400_000)
+        """Of a claim, and of the doubt that a crash makes of it: without detection the longer of
+        retention and 7 days."""
+        kept = self.retention if self.detects_duplicates else max(self.retention, 7 * 86_400_000)
+        return kept + LEEWAY
 
 
 class Sent(Struct, frozen=True):

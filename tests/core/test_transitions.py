@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from proxy.core.record import (
+    LEEWAY,
     Applied,
     Busy,
     ClaimReply,
@@ -305,7 +306,7 @@ def test_settle(
     elif isinstance(expected, Done):
         assert ttl == DAY
     else:
-        assert ttl == (DAY if terms is DETECTS else WEEK)
+        assert ttl == (DAY if terms is DETECTS else WEEK) + LEEWAY
 
 
 # ---- what holds of every row --------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from proxy.core.record import Applied, Commit, Done, MarkDoubt, Release, Settlement, Won
+from proxy.core.record import LEEWAY, Applied, Commit, Done, MarkDoubt, Release, Settlement, Won
 from proxy.errors import StoreUnavailable
 from proxy.store.memory import ENTRY_OVERHEAD, MemoryStore
 from tests.store.stands import PRINT, TERMS, keys, token
@@ -103,7 +103,7 @@ async def test_full_is_an_outage_for_claims_and_never_for_settlements() -> None:
     steps: list[Settlement] = [Commit(PRINT, 1, b"y" * 10_000), MarkDoubt(PRINT)]
     assert await store.settle([held, fresh], steps, me, TERMS) == [Applied()] * 2
 
-    clock.now = DAY
+    clock.now = DAY + LEEWAY
     assert await store.claim([fresh], [PRINT], token(), TERMS) == [Won(1)]
 
 

@@ -15,9 +15,10 @@ log = logging.getLogger("proxy.forward")
 
 
 class Delivered:
-    """What became of one call. ``results``: one for each item, where it was accepted."""
+    """What became of one call, which took ``seconds``. ``results``: one for each item, where it was
+    accepted."""
 
-    __slots__ = ("delivery", "reply", "response", "results", "verdict")
+    __slots__ = ("delivery", "reply", "response", "results", "seconds", "verdict")
 
     def __init__(
         self,
@@ -32,6 +33,7 @@ class Delivered:
         self.response = response
         self.reply = reply
         self.results = results
+        self.seconds = 0.0
 
     @property
     def retry_after_ms(self) -> int | None:

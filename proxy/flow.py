@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import random
 import time
 from collections.abc import Callable
@@ -28,6 +27,7 @@ from proxy.limit import Limits
 from proxy.lookups import Lookups
 from proxy.observe import Observer
 from proxy.preparing import terms_of
+from proxy.randomness import random_bytes
 from proxy.rounds import Rounds, Work
 from proxy.run import Run
 from proxy.settling import Backlog, Settler
@@ -40,7 +40,7 @@ log = logging.getLogger("proxy.flow")
 
 
 def random_token() -> bytes:
-    return os.urandom(TOKEN_BYTES)
+    return random_bytes(TOKEN_BYTES)
 
 
 class Flow:
@@ -85,6 +85,9 @@ class Flow:
             start=self._start,
             ended=self._finished,
         )
+        self._loop: asyncio.AbstractEventLoop | None = (
+            None  # asking costs Python 3.11 a system call
+        )
         self._under_way: dict[Underway, asyncio.Task[None] | None] = {}
         self._deadlines = Limits()
         self._idle: asyncio.Future[None] | None = None
@@ -119,7 +122,9 @@ class Flow:
     def begin(self, exchange: Exchange, told: Told) -> Underway:
         """Start on one batch, which is not empty; ``told`` is called once, in a later turn of the
         loop, unless the caller abandons the work before."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
         rule, items = exchange.rule, len(exchange.batch)
         run = Run(exchange, terms_of(rule), loop, self._clock)
         self._observer.in_flight(items)

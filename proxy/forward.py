@@ -76,8 +76,12 @@ class Forwarder:
         return started
 
     def answered(self, run: Run, reply: Reply | NoReply, started: float) -> Delivered:
-        """What came of a call that ``ask`` made."""
-        return self._delivered(run, range(run.items), reply, Purpose.BATCH, started)
+        """What came of a call that ``ask`` made; ``report`` is to be told, once that is seen to."""
+        return self._delivered(run, range(run.items), reply, started)
+
+    def report(self, run: Run, delivered: Delivered, purpose: Purpose = Purpose.BATCH) -> None:
+        """Count a call."""
+        self._observer.upstream_call(run.rule.name, purpose, delivered.delivery, delivered.seconds)
 
     async def go_on(self, run: Run, rnd: Round, delivered: Delivered) -> None:
         """What follows from a call that ``ask`` made and that was not simply accepted."""
@@ -203,26 +207,24 @@ class Forwarder:
         run.in_flight.update(items)
         run.upstream_watch.start(started := run.clock())
         reply = await self._upstream.call(call, run.rule.upstream.timeout)
-        return self._delivered(run, items, reply, purpose, started)
+        delivered = self._delivered(run, items, reply, started)
+        self.report(run, delivered, purpose)
+        return delivered
 
+    @staticmethod
     def _delivered(
-        self,
-        run: Run,
-        items: Sequence[int],
-        reply: Reply | NoReply,
-        purpose: Purpose,
-        started: float,
+        run: Run, items: Sequence[int], reply: Reply | NoReply, started: float
     ) -> Delivered:
         """What came of a call, noted in its run."""
         ended = run.clock()
         run.upstream_watch.stop(ended)
         run.upstream_calls += 1
         delivered = read_reply(run, items, reply)
+        delivered.seconds = ended - started
         if delivered.delivery is not Delivery.ACCEPTED:  # else until each is decided
             run.in_flight.difference_update(items)
         array = delivered.response.array if delivered.response is not None else None
         run.course.note(delivered.delivery, delivered.reply, array)
-        self._observer.upstream_call(run.rule.name, purpose, delivered.delivery, ended - started)
         return delivered
 
     async def _reject(

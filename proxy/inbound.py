@@ -6,7 +6,6 @@ absolute form its host is the client's word, so the target is cut out of the raw
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Collection
 from typing import Final
@@ -30,6 +29,7 @@ from proxy.headers import (
     values,
     without,
 )
+from proxy.randomness import random_bytes
 from proxy.settings import Settings
 
 _ABSOLUTE: Final = re.compile(r"https?://([^/?#]*)([^#]*)", re.IGNORECASE)
@@ -70,7 +70,7 @@ def _judged(head: Head, settings: Settings, scope_headers: Collection[str]) -> _
     if not names.isdisjoint(_NOT_ONWARD):
         onward = without(end_to_end(headers), {"expect"})
         onward = _one_hop_less(head.method, onward)
-    identity = os.urandom(16).hex()
+    identity = random_bytes(16).hex()
     if "x-request-id" in names:
         identity, onward = request_id(onward, identity)
     else:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from proxy.core.keys import KeyMaker
 from proxy.core.plan import Plan, make_plan, plain_plan
 from proxy.core.record import Terms
-from rules.derived import once_a_rule
+from rules.derived import once_each
 from rules.model import Batch, Rule
 from rules.packed import PackedKeys
 
@@ -45,7 +45,7 @@ def prepare(rule: Rule, batch: Batch, scope: tuple[str, ...], keys: KeyMaker) ->
     return Prepared(plan, made, batch.fingerprints)
 
 
-@once_a_rule
+@once_each
 def terms_of(rule: Rule) -> Terms:
     """What ``rule`` says of its records."""
     settles = rule.upstream.settles_within

@@ -8,7 +8,6 @@ differs each time, and is judged each time.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Final
 
@@ -18,6 +17,7 @@ from proxy.arrival import Arrival
 from proxy.edge.parsed import RequestHead
 from proxy.exchange import Exchange
 from proxy.headers import first
+from proxy.randomness import random_bytes
 from rules.match import RuleSet
 from rules.model import Batch
 
@@ -63,7 +63,7 @@ class RememberedHead:
         known, at = self._exchange, self._at
         identity, headers = known.request_id, known.headers
         if at is not None:
-            identity = os.urandom(16).hex()
+            identity = random_bytes(16).hex()
             headers = (*headers[:at], (_OWN_ID, identity), *headers[at + 1 :])
         return Exchange(
             known.rule,

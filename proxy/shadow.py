@@ -7,7 +7,6 @@ nothing upstream, and an error or an outage ends in a log line.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Sequence
 
 from proxy.core.delivery import OF_VERDICT, Delivery
@@ -18,6 +17,7 @@ from proxy.core.record import TOKEN_BYTES, Commit, Done, Doubt, Record
 from proxy.errors import StoreUnavailable
 from proxy.observe import Observer
 from proxy.preparing import prepare, terms_of
+from proxy.randomness import random_bytes
 from proxy.store.base import Store
 from rules.model import Align, Batch, Rule, Verdict
 from rules.request import read_batch
@@ -131,7 +131,7 @@ class Shadow:
             elif not is_failed(rule, raw):
                 steps[key] = Commit(prints[index], now, _fitting(rule, raw))
         if steps:
-            token = os.urandom(TOKEN_BYTES)
+            token = random_bytes(TOKEN_BYTES)
             await self._store.settle(list(steps), list(steps.values()), token, terms_of(rule))
 
 

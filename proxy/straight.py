@@ -20,6 +20,7 @@ from proxy.core.delivery import Delivery
 from proxy.core.plan import Plan
 from proxy.core.record import ClaimReply, Settlement
 from proxy.core.upstream import NoReply, Reply
+from proxy.delivered import Delivered
 from proxy.errors import StoreUnavailable
 from proxy.forward import Forwarder
 from proxy.rounds import Rounds, Work
@@ -112,9 +113,16 @@ class Straight:
 
     def _answered(self, reply: Reply | NoReply) -> None:
         """By the service."""
-        way, rnd, run = self._way, self._rnd, self._underway.run
+        way, run = self._way, self._underway.run
         way.settler.wake()
         delivered = way.forwarder.answered(run, reply, self._started)
+        try:
+            self._delivered(delivered)
+        finally:
+            way.forwarder.report(run, delivered)
+
+    def _delivered(self, delivered: Delivered) -> None:
+        way, rnd, run = self._way, self._rnd, self._underway.run
         is_taken = delivered.delivery is Delivery.ACCEPTED
         if not is_taken or run.rule.response.align is Align.LOOKUP:
             self._see_through(partial(way.forwarder.go_on, run, rnd, delivered))

@@ -11,10 +11,10 @@ from typing import Final
 from proxy.core.prompt import Told
 from proxy.core.upstream import Call, Fault, Headers, NoReply, Reply
 from proxy.edge.coding import TooLarge, Undecodable, decode
+from proxy.edge.known import Response
 from proxy.edge.origin import OriginClient
-from proxy.edge.protocol import Response
 from proxy.edge.wire import OriginError
-from proxy.headers import end_to_end, values, without
+from proxy.headers import values, without
 
 _WRITTEN_HERE: Final = frozenset({"content-length", "accept-encoding", "expect"})
 _IDENTITY: Final = ("Accept-Encoding", "identity")
@@ -55,9 +55,9 @@ class HttpUpstream:
         )
 
     def reply(self, response: Response) -> Reply | NoReply:
-        status, lines, body = response
+        status, headers, body = response
         try:
-            return self._decoded(status, end_to_end(lines), body)
+            return self._decoded(status, headers, body)
         except TooLarge:
             return NoReply(Fault.UNKNOWN, "the response is too large")
 

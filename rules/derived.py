@@ -1,6 +1,6 @@
-"""What follows from a rule alone, made once for each. Law: a rule never changes.
+"""What follows from a rule alone, or from its terms, made once for each. Law: they never change.
 
-Rules are found by identity: to hash one, or to compare two, is to walk through all of it.
+They are found by identity: to hash a rule, or to compare two, is to walk through all of it.
 """
 
 from __future__ import annotations
@@ -8,23 +8,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from rules.model import Rule
-
+_K = TypeVar("_K")
 _T = TypeVar("_T")
 _MOST: Final = 1024
-"""Rules that are remembered; every reload makes new ones."""
+"""Of which something is remembered; every reload makes new rules."""
 
 
-def once_a_rule(make: Callable[[Rule], _T]) -> Callable[[Rule], _T]:
-    """``make``, called once for a rule."""
-    made: dict[int, tuple[Rule, _T]] = {}
+def once_each(make: Callable[[_K], _T]) -> Callable[[_K], _T]:
+    """``make``, called once for each of what is given to it."""
+    made: dict[int, tuple[_K, _T]] = {}
 
-    def known(rule: Rule) -> _T:
-        found = made.get(id(rule))
-        if found is None:  # the entry holds the rule, so that no other can have its id
+    def known(one: _K) -> _T:
+        found = made.get(id(one))
+        if found is None:  # the entry holds it, so that no other can have its id
             if len(made) >= _MOST:
                 made.clear()
-            found = made[id(rule)] = (rule, make(rule))
+            found = made[id(one)] = (one, make(one))
         return found[1]
 
     known.__doc__ = make.__doc__

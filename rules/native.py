@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Final
 
-from rules.derived import once_a_rule
+from rules.derived import once_each
 from rules.model import Rule
 from rules.pointer import Pointer
 
@@ -24,7 +24,7 @@ EndedEach = Callable[[list[bytes], list[bytes | None], list[bytes]], bytes | Non
 Spans = list[tuple[int, int] | None]
 
 
-@once_a_rule
+@once_each
 def item_reader(rule: Rule) -> Callable[[bytes, int], Items | None] | None:
     """The packed keys and the fingerprints of the items in a body that is UTF-8, which are so many
     at most; where their array stands, and where in it they do, for ``cut``."""

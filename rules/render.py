@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from rules.derived import once_a_rule
+from rules.derived import once_each
 from rules.jsonshape import SPACE
 from rules.jsontext import escaped_spelling, members, span_of, validate
 from rules.model import Fields, Rule
@@ -213,7 +213,7 @@ def _error_text(error: ErrorBody) -> bytes:
     return _WRITE(body)
 
 
-@once_a_rule
+@once_each
 def _painter_of(rule: Rule) -> _Painter:
     response = rule.response
     done = (response.accepted_item, response.duplicate_result)
@@ -266,7 +266,7 @@ def _list_at(results: Pointer | None) -> Pointer:
     return _ADDED_RESULTS if results is None else results
 
 
-@once_a_rule
+@once_each
 def _frame(rule: Rule) -> tuple[bytes, _Places]:
     """The rule's own envelope with the list and every count in it, and where they stand: many
     answers start from it."""

@@ -7,7 +7,8 @@ echo; one with the same key and other content is a mismatch and claims nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 from rules.model import Key, Problem
 
@@ -24,9 +25,21 @@ class Plan(NamedTuple):
     invalid: Mapping[int, Problem]
 
 
+_NONE: Final[Mapping[int, Any]] = MappingProxyType({})
+
+
+_USUAL_SIZE: Final = 256
+_PLAIN: Final[dict[int, Plan]] = {}
+
+
 def plain_plan(count: int) -> Plan:
     """Every item has a key of its own."""
-    return Plan(tuple(range(count)), {}, (), (), {})
+    plan = _PLAIN.get(count)
+    if plan is None:
+        plan = Plan(tuple(range(count)), _NONE, (), (), _NONE)
+        if count <= _USUAL_SIZE:
+            _PLAIN[count] = plan
+    return plan
 
 
 def make_plan(

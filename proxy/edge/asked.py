@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
+from proxy.edge.known import Response
 from proxy.edge.pool import Line
-from proxy.edge.protocol import Response
 from proxy.edge.wire import Clock, too_large
 
 
@@ -57,13 +57,15 @@ class Asked:
             self._task = asyncio.get_running_loop().create_task(self._read())
 
     def take(self, response: Response) -> None:
-        """The whole response has come."""
+        """The whole response has come. What follows from it goes first: somebody waits for that."""
         self._line.protocol.watch = None
-        self._origin.end(self._line, self._clock, whole=True)
-        if len(response[2]) > self._limit:
-            self._to.set_exception(too_large())
-        else:
-            self._to.set_result(response)
+        try:
+            if len(response[2]) > self._limit:
+                self._to.set_exception(too_large())
+            else:
+                self._to.set_result(response)
+        finally:
+            self._origin.end(self._line, self._clock, whole=True)
 
     async def _read(self) -> None:
         try:

@@ -22,9 +22,9 @@ from aiohttp.streams import StreamReader
 
 from proxy.core.upstream import Headers
 from proxy.edge.asked import Asked, ToldOrigin
+from proxy.edge.known import Response
 from proxy.edge.parsed import ResponseHead
 from proxy.edge.pool import Line, NoFreeConnectionError, Pool
-from proxy.edge.protocol import Response
 from proxy.edge.wire import (
     PIECE,
     Clock,
@@ -40,7 +40,7 @@ from proxy.edge.wire import (
     send_upload,
     write,
 )
-from proxy.headers import first, from_raw
+from proxy.headers import end_to_end, first, from_raw
 from proxy.limit import Limits
 from proxy.settings import Settings
 
@@ -151,8 +151,8 @@ class OriginClient:
         timeout: float,
         limit: int,
     ) -> Response:
-        """Send one request and read its whole response: status, field lines and body, which is in
-        its content coding still and ``limit`` bytes at most.
+        """Send one request and read its whole response, whose body is in its content coding still
+        and has ``limit`` bytes at most.
 
         ``timeout`` in seconds covers all of it. ``headers`` are as for ``send``. Raises
         OriginError.
@@ -218,7 +218,7 @@ class OriginClient:
             self.end(line, clock, whole=whole)
         if not whole:
             raise late()
-        return message.code, from_raw(message.raw_headers), text
+        return message.code, end_to_end(from_raw(message.raw_headers)), text
 
     def end(self, line: Line, clock: Clock, *, whole: bool) -> None:
         """The exchange is over; after a whole one the line may carry another."""

@@ -13,12 +13,8 @@ from typing import Any, Final, Protocol
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
-from proxy.core.upstream import Headers
-from proxy.edge.repeated import HeadPattern
-from proxy.headers import from_raw
-
-Response = tuple[int, Headers, bytes]
-"""Status, field lines and body."""
+from proxy.edge.known import KnownHead, Response
+from proxy.headers import end_to_end, from_raw
 
 _READ_BUFFER: Final = 2**16
 _MAX_LINE: Final = 64 * 1024
@@ -42,7 +38,7 @@ class OriginProtocol(ResponseHandler):
 
     watch: Watcher | None = None
     _method: str | None = None  # of the request whose response has no parser yet
-    _known: _KnownHead | None = None
+    _known: KnownHead | None = None
     _first: bytes = b""  # what a response began with, while that is looked at
     _tries: int = _TRIES
 
@@ -56,11 +52,11 @@ class OriginProtocol(ResponseHandler):
         if self._method is not None:
             known, watch = self._known, self.watch
             if known is not None and watch is not None and self._method != "HEAD":
-                body = known.pattern.body(data)
-                if body is not None:
+                response = known.read(data)
+                if response is not None:
                     self._method = None
                     self._tries = _TRIES
-                    watch.take(known.with_body(body))
+                    watch.take(response)
                     return
             self._begin_to_parse()
             self._first = data
@@ -107,10 +103,10 @@ class OriginProtocol(ResponseHandler):
         pieces = content._buffer  # noqa: SLF001
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         self._buffer.clear()
-        response = head.code, from_raw(head.raw_headers), body
+        response = head.code, end_to_end(from_raw(head.raw_headers)), body
         if self._first and self._tries and not head.chunked:
             self._tries -= 1
-            self._known = _KnownHead.of(self._first, response)
+            self._known = KnownHead.of(self._first, response)
         return response
 
     def _begin_to_parse(self) -> None:
@@ -124,29 +120,3 @@ class OriginProtocol(ResponseHandler):
             max_field_size=_MAX_LINE,
             max_headers=_MAX_HEADERS,
         )
-
-
-class _KnownHead:
-    """A response's head, and what the parser made of it."""
-
-    __slots__ = ("_at", "_code", "_headers", "pattern")
-
-    def __init__(self, pattern: HeadPattern, code: int, headers: Headers, at: int) -> None:
-        self.pattern = pattern
-        self._code = code
-        self._headers = headers
-        self._at = at
-
-    @staticmethod
-    def of(message: bytes, response: Response) -> _KnownHead | None:
-        code, headers, body = response
-        pattern = HeadPattern.of(message)
-        if pattern is None or pattern.body(message) != body:
-            return None
-        names = [name for name, _ in headers]
-        return _KnownHead(pattern, code, headers, names.index("Content-Length"))
-
-    def with_body(self, body: bytes) -> Response:
-        at, headers = self._at, self._headers
-        length = ("Content-Length", str(len(body)))
-        return self._code, (*headers[:at], length, *headers[at + 1 :]), body

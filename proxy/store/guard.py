@@ -137,16 +137,16 @@ class GuardedStore:
         except BaseException:
             self._breaker.abandoned()
             raise
-        self.answered(op, began, answer)
+        self.answered(op, time.perf_counter() - began, answer)
         return answer
 
-    # ---- what became of a call that began at ``began``, in seconds of the fine clock -----------
+    # ---- what became of a call, which took ``taken`` or began at ``began`` on the fine clock ----
 
-    def answered(self, op: str, began: float, answer: object) -> None:
+    def answered(self, op: str, taken: float, answer: object) -> None:
         self._breaker.succeeded()
         # A shard that did not answer is an error, and no reason to leave the others alone.
         whole = not isinstance(answer, list) or not has_outage(answer)
-        self._observer.store_call(op, time.perf_counter() - began, ok=whole)
+        self._observer.store_call(op, taken, ok=whole)
 
     def failed(self, op: str, began: float) -> None:
         self._breaker.failed(asyncio.get_running_loop().time())
@@ -170,9 +170,13 @@ class _Asked(Generic[_T]):
 
     def set_result(self, result: _T, /) -> None:
         if self._is_last_word():
-            self._guard.answered(self._op, self._began, result)
-            if not self._to.done():
-                self._to.set_result(result)
+            taken = time.perf_counter() - self._began
+            # What follows from it goes first: somebody waits for that.
+            try:
+                if not self._to.done():
+                    self._to.set_result(result)
+            finally:
+                self._guard.answered(self._op, taken, result)
 
     def set_exception(self, exception: BaseException, /) -> None:
         if self._is_last_word():

@@ -80,6 +80,7 @@ class ScriptCalls:
         self._topology = topology
         self._pending: dict[tuple[Script, int], list[_Part]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None  # of its first call
         self._closed = False
 
     def run(
@@ -118,7 +119,9 @@ class ScriptCalls:
         pending = self._pending.get(place)
         if pending is None:
             self._pending[place] = [part]
-            asyncio.get_running_loop().call_soon(self._flush, place, script.turns)
+            if self._loop is None:
+                self._loop = asyncio.get_running_loop()
+            self._loop.call_soon(self._flush, place, script.turns)
         else:
             pending.append(part)
 
@@ -134,7 +137,8 @@ class ScriptCalls:
     def _flush(self, place: tuple[Script, int], turns: int) -> None:
         """What these turns of the loop collected goes out, first come, first packed."""
         if turns > 1:
-            asyncio.get_running_loop().call_soon(self._flush, place, turns - 1)
+            assert self._loop is not None  # noqa: S101 - it called this
+            self._loop.call_soon(self._flush, place, turns - 1)
             return
         shared: list[_Part] = []
         size = 0

@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import struct
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -39,6 +38,7 @@ from proxy.core.record import (
     Won,
 )
 from proxy.errors import StoreUnavailable
+from rules.derived import once_each
 
 _HERE: Final = Path(__file__).parent
 _RECORD: Final = (_HERE / "record.lua").read_text()
@@ -56,7 +56,7 @@ _WON: Final = struct.Struct(">xHB6s")
 _KINDS: Final = {Sent: 1, Extend: 2, Commit: 3, Release: 4, MarkDoubt: 5, Forget: 6}
 
 
-@lru_cache(maxsize=1024)
+@once_each
 def _claim_terms(terms: Terms) -> tuple[int, bytes]:
     settles = terms.settles_within
     flags = _DETECTS * terms.detects_duplicates | _LOOKUP * terms.has_lookup
@@ -64,7 +64,7 @@ def _claim_terms(terms: Terms) -> tuple[int, bytes]:
     return flags, _six(terms.lease) + _six(terms.doubt_retention) + _six(settles or 0)
 
 
-@lru_cache(maxsize=1024)
+@once_each
 def _settle_terms(terms: Terms) -> bytes:
     return _six(terms.lease) + _six(terms.retention) + _six(terms.doubt_retention)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.plan import Plan, make_plan
+from proxy.core.plan import Plan, make_plan, plain_plan
 from rules.model import Key, Problem
 
 
@@ -43,6 +43,13 @@ def test_items_without_a_key_are_forwarded_only_where_the_rule_says_so() -> None
     assert (made.unkeyed, made.invalid) == ((0,), {1: Problem.INVALID_KEY})
     made = plan(*items, problems=problems)
     assert (made.unkeyed, made.invalid) == ((), problems)
+
+
+@given(st.integers(0, 600))
+def test_a_plan_of_distinct_keys_is_the_plain_one(count: int) -> None:
+    prints = [b"x"] * count
+    made = make_plan([(n,) for n in range(count)], {}, prints, forward_missing_key=False)
+    assert made == plain_plan(count)
 
 
 keys = st.one_of(st.none(), st.tuples(st.integers(0, 3)), st.tuples(st.sampled_from("abc")))

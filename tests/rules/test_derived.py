@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from rules.derived import _MOST, once_a_rule
+from rules.derived import _MOST, once_each
 from rules.load import parse_rules
 from rules.model import Rule
 
@@ -22,7 +22,7 @@ def test_made_once_and_never_for_another() -> None:
     (rule,) = parse_rules([("rules.yaml", RULES)]).rules
     made: list[Rule] = []
 
-    @once_a_rule
+    @once_each
     def name(rule: Rule) -> str:
         made.append(rule)
         return rule.name

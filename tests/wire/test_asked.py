@@ -42,6 +42,8 @@ ANSWERS: dict[str, list[bytes]] = {
         ok(b"d"),
     ],
     "Connection: close": [ok(b"a"), ok(b"b"), ok(b"c", "200 OK", "Connection: close"), ok(b"d")],
+    "a line for this hop": [ok(b"a"), *[ok(b"b", "200 OK", "Connection: X-Hop", "X-Hop: 1")] * 3],
+    "a length for this hop": [ok(b"a"), *[ok(b"b", "200 OK", "Connection: content-length")] * 3],
     "it ends with the connection": [ok(b"a"), ok(b"b"), lines("Connection: close", body=b"c")],
     "two at once": [ok(b"a"), ok(b"b"), ok(b"c") + ok(b"d"), ok(b"e")],
     "not HTTP": [ok(b"a"), ok(b"b"), b"nonsense\r\n\r\n", ok(b"c")],

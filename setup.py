@@ -13,10 +13,11 @@ from setuptools import Extension, setup
 # What a request runs through. What is not here stays Python, for one of these reasons:
 # - It runs at start or for operators alone: loading of rules, settings, CLI, admin, demo.
 # - It defines msgspec Structs (proxy.arrival, proxy.core.record and .fate, proxy.exchange,
-#   rules.row): a metaclass makes their classes, which a compiled module does not know again.
+#   proxy.observe, rules.row): a metaclass makes their classes, which a compiled module does not
+#   know again.
 # - Its classes inherit from a library's that look at them closely (proxy.edge.line, .server,
 #   .respond), or it has an asynchronous generator (proxy.edge.body).
-# - Interpreted classes inherit from its own (proxy.observe).
+# - Interpreted classes inherit from its own (proxy.observe, too).
 #
 # What compiled code does otherwise than Python, and the tests of the compiled build look for: it
 # checks annotations when it is called; an `int` given for a `float` becomes a double; a slice of
@@ -69,6 +70,7 @@ COMPILED = [
     "proxy/waiting.py",
     # the two edges
     "proxy/batching.py",
+    "proxy/budget.py",
     "proxy/direct.py",
     "proxy/edge/asked.py",
     "proxy/edge/head.py",
@@ -76,6 +78,7 @@ COMPILED = [
     "proxy/edge/origin.py",
     "proxy/edge/pool.py",
     "proxy/edge/repeated.py",
+    "proxy/edge/slots.py",
     "proxy/edge/wire.py",
     "proxy/headers.py",
     "proxy/inbound.py",
@@ -86,6 +89,7 @@ COMPILED = [
     "proxy/store/breaker.py",
     "proxy/store/guard.py",
     "proxy/store/link.py",
+    "proxy/store/outage.py",
     "proxy/store/pipe.py",
     "proxy/store/receive.py",
     "proxy/store/redis.py",

@@ -20,8 +20,9 @@ from aiohttp import web
 
 from proxy.arrival import Inbound
 from proxy.batching import Applies, Batching, exchange_of, is_surely_off, scope_headers
+from proxy.budget import Budget
 from proxy.core.upstream import Headers
-from proxy.edge.body import Budget, ClientBody
+from proxy.edge.body import ClientBody
 from proxy.edge.coding import TooLarge, Undecodable, decode
 from proxy.edge.respond import SlowReaderError, WireResponse, whole
 from proxy.edge.server import EdgeRequest

@@ -17,7 +17,7 @@ from aiohttp.http import HttpVersion11
 
 from proxy.arrival import Head
 from proxy.batching import enforced, exchange_of, is_plain, plain_batch, scope_headers
-from proxy.edge.body import Budget
+from proxy.budget import Budget
 from proxy.edge.head import head_bytes
 from proxy.edge.line import READ_BUFFER, ClientLine, Turn, target_of
 from proxy.edge.parsed import RequestHead

@@ -26,8 +26,7 @@ class Lifecycle:
         self._begun = 0
         self._draining = False
         self._stopping = False
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._waiting: list[asyncio.Future[None]] = []  # for nothing to be under way
         self._undo: asyncio.TimerHandle | None = None
 
     @property
@@ -44,12 +43,14 @@ class Lifecycle:
         """A request on the data listener, tunnels apart, is under way until ``leave``."""
         self.in_flight += 1
         self._begun += 1
-        self._idle.clear()
 
     def leave(self) -> None:
         self.in_flight -= 1
-        if not self.in_flight:
-            self._idle.set()
+        if not self.in_flight and self._waiting:
+            waiting, self._waiting = self._waiting, []
+            for idle in waiting:
+                if not idle.done():
+                    idle.set_result(None)
 
     @contextmanager
     def request(self) -> Iterator[None]:
@@ -75,9 +76,13 @@ class Lifecycle:
 
     async def wait_idle(self, wait: float) -> bool:
         """Whether nothing was under way before ``wait`` seconds had passed."""
+        if not self.in_flight:
+            return True
+        idle: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(idle)
         try:
             async with asyncio.timeout(wait):
-                await self._idle.wait()
+                await idle
         except TimeoutError:
             return False
         return True

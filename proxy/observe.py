@@ -6,11 +6,11 @@ The base class is silent; ``metrics.Metrics`` counts. Labels are bounded: no key
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 
-@dataclass(slots=True)
-class BatchReport:
+class BatchReport(Struct):
     """One stitched answer, for the batch's log line and its metrics. Durations are seconds.
 
     ``result``: success (no item failed), partial, failed, passed (the upstream's own answer).
@@ -27,7 +27,7 @@ class BatchReport:
     upstream_seconds: float
     waiting_seconds: float
     upstream_calls: int
-    deliveries: tuple[str, ...] = field(default=())
+    deliveries: tuple[str, ...] = ()
     trace_id: str = ""
 
 

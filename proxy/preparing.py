@@ -6,9 +6,9 @@ Law: pure; enforcing and shadowing prepare alike, so that what one recorded the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from proxy.core.keys import KeyMaker
+from proxy.core.native import all_differ
 from proxy.core.plan import Plan, make_plan, plain_plan
 from proxy.core.record import Terms
 from rules.derived import once_each
@@ -16,20 +16,28 @@ from rules.model import Batch, Rule
 from rules.packed import PackedKeys
 
 
-class Prepared(NamedTuple):
+class Prepared:
     """``store_keys[i]`` is None where item i has no key; ``fingerprints[i]`` is None where the
     rule does not compare content."""
 
-    plan: Plan
-    store_keys: Sequence[bytes | None]
-    fingerprints: Sequence[bytes | None]
+    __slots__ = ("fingerprints", "plan", "store_keys")
+
+    def __init__(
+        self,
+        plan: Plan,
+        store_keys: Sequence[bytes | None],
+        fingerprints: Sequence[bytes | None],
+    ) -> None:
+        self.plan = plan
+        self.store_keys = store_keys
+        self.fingerprints = fingerprints
 
 
 def prepare(rule: Rule, batch: Batch, scope: tuple[str, ...], keys: KeyMaker) -> Prepared:
     """Everything about a batch that can be known without asking anybody."""
     if isinstance(batch.keys, PackedKeys):  # every item has one
         packed = keys.store_keys(rule.name, rule.generation, scope, batch.keys)
-        if len(set(packed)) == len(packed):
+        if all_differ(packed):
             return Prepared(plain_plan(len(packed)), packed, batch.fingerprints)
     plan = make_plan(
         batch.keys,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
 
 from proxy.core.answer import Course
 from proxy.core.fate import Code, Fate, echo_of, failed
@@ -68,12 +67,15 @@ class Stopwatch:
             self.seconds += now - self._since
 
 
-class Draft(NamedTuple):
+class Draft:
     """An answer's body, rendered from ``base`` and ``fates`` before it was sure that they stay."""
 
-    base: bytes
-    fates: Sequence[Fate]
-    body: bytes
+    __slots__ = ("base", "body", "fates")
+
+    def __init__(self, base: bytes, fates: Sequence[Fate], body: bytes) -> None:
+        self.base = base
+        self.fates = fates
+        self.body = body
 
 
 class Run:

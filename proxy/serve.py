@@ -26,10 +26,10 @@ from proxy.admin.app import Admin
 from proxy.admin.records import Desk
 from proxy.app import DataApp
 from proxy.batching import Batching
+from proxy.budget import Budget
 from proxy.build import version
 from proxy.core.keys import KeyMaker
 from proxy.direct import Direct
-from proxy.edge.body import Budget
 from proxy.edge.origin import OriginClient
 from proxy.edge.server import EdgeServer, require_c_parser
 from proxy.errors import ConfigError, StoreUnavailable

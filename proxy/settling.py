@@ -18,7 +18,8 @@ from proxy.core.record import Commit, Settlement, SettleReply, Terms
 from proxy.errors import StoreUnavailable
 from proxy.observe import Observer
 from proxy.run import Round, Run, are_all
-from proxy.store.base import Settles, Store, has_outage
+from proxy.store.base import Settles, Store
+from proxy.store.outage import has_outage
 from proxy.store.receive import Receiver
 from proxy.waiting import Waiting
 

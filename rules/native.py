@@ -40,7 +40,7 @@ def item_reader(rule: Rule) -> Callable[[bytes, int], Items | None] | None:
     return reader.items
 
 
-@lru_cache(maxsize=1024)
+@once_each
 def array_reader(pointer: Pointer) -> Callable[[bytes], Found | None] | None:
     """The array at ``pointer`` in a text that is UTF-8: where it stands, and its elements."""
     if not IS_HERE:

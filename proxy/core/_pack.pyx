@@ -8,8 +8,8 @@ one.
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize
-from libc.stdint cimport uint8_t, uint64_t
-from libc.string cimport memcmp, memcpy
+from libc.stdint cimport uint8_t, uint16_t, uint64_t
+from libc.string cimport memcmp, memcpy, memset
 
 
 cdef extern from "blake2b.h" nogil:
@@ -25,7 +25,8 @@ cdef enum:
     DONE_HEAD = 20        # version, flags, token, time: see proxy/core/codec.py
     FINGERPRINT = 16
     USUAL_HEAD = 36       # the fingerprint behind it
-    LENGTH_WORD = 32      # what stands before a word of a command, at most
+    LENGTH_WORD = 32      # what stands before a text that is hashed, at most
+    PLACES = 1024         # of a table of keys, twice as many as keys at most
 
 cdef inline char* number(char* out, size_t n) noexcept nogil:
     """Its digits, and what comes behind them."""
@@ -39,6 +40,20 @@ cdef inline char* number(char* out, size_t n) noexcept nogil:
             break
     memcpy(out, digits + at, 20 - at)
     return out + 20 - at
+
+
+cdef inline size_t digits_of(size_t n) noexcept nogil:
+    """How many ``number`` writes."""
+    cdef size_t count = 1
+    while n > 9:
+        n //= 10
+        count += 1
+    return count
+
+
+cdef inline size_t word_size(size_t size) noexcept nogil:
+    """Of a word of a command with so many bytes, and the end of the word before it."""
+    return 5 + digits_of(size) + size
 
 
 cdef const char* URLSAFE = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
@@ -177,6 +192,33 @@ cdef class KeyDigester:
         return key
 
 
+def all_differ(list keys not None):
+    """Whether no key stands twice among these store keys. None: they are too many."""
+    cdef uint16_t table[PLACES]
+    cdef Py_ssize_t i, size, count = len(keys)
+    cdef uint64_t mixed
+    cdef const char* text
+    cdef bytes other
+    if count > PLACES // 2:
+        return None
+    memset(table, 0, sizeof(table))
+    for i in range(count):
+        key = keys[i]
+        if type(key) is not bytes or PyBytes_GET_SIZE(key) < CHARACTERS:
+            return None
+        size = PyBytes_GET_SIZE(key)
+        text = PyBytes_AS_STRING(key)
+        memcpy(&mixed, text + size - 8, 8)  # of the digest: nobody chooses where it falls
+        mixed = mixed * 0x9E3779B97F4A7C15ULL >> 54
+        while table[mixed] != 0:
+            other = <bytes> keys[table[mixed] - 1]
+            if PyBytes_GET_SIZE(other) == size and memcmp(PyBytes_AS_STRING(other), text, size) == 0:
+                return False
+            mixed = (mixed + 1) % PLACES
+        table[mixed] = i + 1
+    return True
+
+
 def claim_fields(bytes head not None, fingerprints):
     """``head`` and all fingerprints. None where one of them is none."""
     cdef Py_ssize_t size = PyBytes_GET_SIZE(head)
@@ -202,7 +244,7 @@ def commit_words(fingerprints, results, bytes head not None):
     for result in results:
         if type(result) is not bytes:
             return None
-        size += LENGTH_WORD + USUAL_HEAD + PyBytes_GET_SIZE(result)
+        size += word_size(USUAL_HEAD + PyBytes_GET_SIZE(result))
     cdef bytes words = PyBytes_FromStringAndSize(NULL, size)
     out = PyBytes_AS_STRING(words)
     for fingerprint, result in zip(fingerprints, results):
@@ -214,7 +256,7 @@ def commit_words(fingerprints, results, bytes head not None):
         memcpy(out + DONE_HEAD, PyBytes_AS_STRING(fingerprint), FINGERPRINT)
         memcpy(out + USUAL_HEAD, PyBytes_AS_STRING(result), length)
         out += USUAL_HEAD + length
-    return words[: out - PyBytes_AS_STRING(words)]
+    return words
 
 
 cdef inline char* before_word(char* out, size_t size, bint is_behind_another) noexcept nogil:
@@ -233,13 +275,14 @@ def command(bytes call not None, keys, bytes fields not None, Py_ssize_t more,
     """A script call as bytes: ``call``, which is two words packed; the number of keys; the keys;
     ``fields``; ``values``, which are ``more`` words packed, each behind the end of the word
     before it."""
-    cdef Py_ssize_t size = 4 * LENGTH_WORD, length
-    cdef Py_ssize_t count = len(keys)
+    cdef Py_ssize_t count = len(keys), length
+    cdef Py_ssize_t size = 3 + digits_of(4 + count + more) + PyBytes_GET_SIZE(call)
     cdef char* out
     cdef char digits[20]
-    size += PyBytes_GET_SIZE(call) + PyBytes_GET_SIZE(fields) + PyBytes_GET_SIZE(values)
+    size += word_size(digits_of(count)) + word_size(PyBytes_GET_SIZE(fields))
     for key in keys:
-        size += LENGTH_WORD + PyBytes_GET_SIZE(<bytes?> key)
+        size += word_size(PyBytes_GET_SIZE(<bytes?> key))
+    size += PyBytes_GET_SIZE(values)
     cdef bytes whole = PyBytes_FromStringAndSize(NULL, size)
     out = PyBytes_AS_STRING(whole)
     out[0] = 42
@@ -264,7 +307,7 @@ def command(bytes call not None, keys, bytes fields not None, Py_ssize_t more,
     memcpy(out, PyBytes_AS_STRING(values), PyBytes_GET_SIZE(values))
     out += PyBytes_GET_SIZE(values)
     memcpy(out, b"\r\n", 2)
-    return whole[: out + 2 - PyBytes_AS_STRING(whole)]
+    return whole
 
 
 def records_each(values not None, bytes usual not None, make, otherwise):

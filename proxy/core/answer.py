@@ -8,7 +8,7 @@ from the first accepted call, and is the service's own where all calls came to t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from proxy.core.delivery import Delivery
 from proxy.core.fate import SUCCESSES, Code, Fate, Outcome
@@ -59,12 +59,15 @@ _OF_THE_OLD_BODY: Final = frozenset(
 )
 
 
-class Tally(NamedTuple):
+class Tally:
     """How many items came to what; counted once, for it is asked often."""
 
-    items: int
-    failures: int
-    outcomes: Mapping[Outcome, int]
+    __slots__ = ("failures", "items", "outcomes")
+
+    def __init__(self, items: int, failures: int, outcomes: Mapping[Outcome, int]) -> None:
+        self.items = items
+        self.failures = failures
+        self.outcomes = outcomes
 
     @property
     def new(self) -> int:

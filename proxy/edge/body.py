@@ -1,7 +1,7 @@
 """A request's body: streamed, or held up to a limit and still streamable. Law: bounded memory.
 
 What was read to judge a request is kept, so that a request which no rule handles after all goes
-on as the bytes that came. ``Budget`` is the sum that all requests together may hold.
+on as the bytes that came.
 """
 
 from __future__ import annotations
@@ -12,27 +12,12 @@ from typing import Final
 
 from aiohttp.web import BaseRequest, RequestPayloadError
 
+from proxy.budget import Budget
 from proxy.errors import Problem
 from proxy.headers import from_raw, listed
 from proxy.observe import Observer
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-
-class Budget:
-    """Bytes of request bodies held in memory, over all requests."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self.held = 0
-
-    def take(self, size: int) -> bool:
-        """Count ``size`` more until ``give``; whether that is still within the limit."""
-        self.held += size
-        return self.held <= self._limit
-
-    def give(self, size: int) -> None:
-        self.held -= size
 
 
 class ClientBody:

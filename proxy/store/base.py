@@ -18,16 +18,6 @@ from proxy.core.record import ClaimReply, Record, Settlement, SettleReply, Terms
 from proxy.errors import StoreUnavailable
 from proxy.store.receive import Receiver
 
-
-def has_outage(answer: Sequence[object]) -> bool:
-    """Whether some key has no answer. Mostly all have the same one, which is seen at once."""
-    if not answer:
-        return False
-    if answer[0] is answer[-1] and answer.count(answer[0]) == len(answer):
-        return isinstance(answer[0], StoreUnavailable)
-    return any(issubclass(kind, StoreUnavailable) for kind in set(map(type, answer)))
-
-
 Claims = list[ClaimReply | StoreUnavailable]
 Settles = list[SettleReply | StoreUnavailable]
 

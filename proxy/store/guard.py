@@ -20,9 +20,9 @@ from proxy.store.base import (
     ScannableStore,
     Settles,
     StoreInfo,
-    has_outage,
 )
 from proxy.store.breaker import Breaker
+from proxy.store.outage import has_outage
 from proxy.store.receive import Receiver
 
 _T = TypeVar("_T")

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha1
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import hiredis
 
@@ -58,21 +58,29 @@ class Script:
         )
 
 
-class _Part(NamedTuple):
+class _Part:
     """One caller's share."""
 
-    keys: Sequence[bytes]
-    arguments: Arguments
-    replies: Receiver[list[bytes]]
+    __slots__ = ("arguments", "keys", "replies")
+
+    def __init__(
+        self, keys: Sequence[bytes], arguments: Arguments, replies: Receiver[list[bytes]]
+    ) -> None:
+        self.keys = keys
+        self.arguments = arguments
+        self.replies = replies
 
 
-class _Call(NamedTuple):
+class _Call:
     """``keys``: how many."""
 
-    script: Script
-    bucket: int
-    command: bytes
-    keys: int
+    __slots__ = ("bucket", "command", "keys", "script")
+
+    def __init__(self, script: Script, bucket: int, command: bytes, keys: int) -> None:
+        self.script = script
+        self.bucket = bucket
+        self.command = command
+        self.keys = keys
 
 
 class ScriptCalls:
@@ -154,8 +162,11 @@ class ScriptCalls:
             self._start(*place, shared)
 
     def _start(self, script: Script, bucket: int, parts: Sequence[_Part]) -> None:
-        keys, together = _together(parts) if len(parts) > 1 else parts[0][:2]
-        call = _Call(script, bucket, command_of(script, keys, together), len(keys))
+        if len(parts) == 1:
+            keys, arguments = parts[0].keys, parts[0].arguments
+        else:
+            keys, arguments = _together(parts)
+        call = _Call(script, bucket, command_of(script, keys, arguments), len(keys))
         on_its_way = _OnItsWay(self, call, parts)
         only = self._topology.only
         on_its_way.pipe = only.send_for(call.command, on_its_way) if only is not None else None
@@ -253,15 +264,17 @@ def is_small(keys: Sequence[bytes]) -> bool:
 
 
 def _together(parts: Sequence[_Part]) -> tuple[Sequence[bytes], Arguments]:
-    return list(itertools.chain.from_iterable([part.keys for part in parts])), Arguments(
+    keys = list(itertools.chain.from_iterable([part.keys for part in parts]))
+    arguments = Arguments(
         b"".join([part.arguments.fields for part in parts]),
         sum([part.arguments.more for part in parts]),
         b"".join([part.arguments.values for part in parts]),
     )
+    return keys, arguments
 
 
 def command_of(script: Script, keys: Sequence[bytes], arguments: Arguments) -> bytes:
-    fields, more, values = arguments
+    fields, more, values = arguments.fields, arguments.more, arguments.values
     if command is not None:
         return command(script.call, keys, fields, more, values)
     number = b"%d" % len(keys)

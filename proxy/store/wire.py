@@ -11,7 +11,7 @@ import itertools
 import struct
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from proxy.core import codec
 from proxy.core.commits import Commits
@@ -73,13 +73,16 @@ def _six(number: int) -> bytes:
     return number.to_bytes(6, "big")
 
 
-class Arguments(NamedTuple):
+class Arguments:
     """``fields``: the first argument; ``more`` of them stand in ``values``, packed as the
     words of a command, each behind the line end of the word before it."""
 
-    fields: bytes
-    more: int = 0
-    values: bytes = b""
+    __slots__ = ("fields", "more", "values")
+
+    def __init__(self, fields: bytes, more: int = 0, values: bytes = b"") -> None:
+        self.fields = fields
+        self.more = more
+        self.values = values
 
 
 class _Sizes(dict[int, bytes]):

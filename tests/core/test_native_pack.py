@@ -15,6 +15,7 @@ from proxy.core.keys import KeyMaker
 from proxy.core.native import (
     IS_HERE,
     KeyDigester,
+    all_differ,
     claim_fields,
     command,
     commit_words,
@@ -68,6 +69,21 @@ def urlsafe(digest: bytes) -> str:
     from base64 import urlsafe_b64encode
 
     return urlsafe_b64encode(digest).decode()
+
+
+@settings(max_examples=500)
+@given(st.lists(st.integers(0, 700).map(lambda n: b"idem:{00}:v1:" + b"%024d" % n), max_size=600))
+def test_whether_a_key_stands_twice(keys: list[bytes]) -> None:
+    assert all_differ(keys) == (len(set(keys)) == len(keys))
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 511, 512, 513, 5000])
+def test_keys_of_which_none_or_the_last_stands_twice(size: int) -> None:
+    keys = [b"idem:{00}:v1:" + b"%032d" % n for n in range(size)]
+    assert all_differ(keys)
+    for place in {0, size // 2, size - 1} & set(range(size)):
+        assert not all_differ([*keys, bytes(bytearray(keys[place]))])
+    assert all_differ([*keys, b"another:" + b"%032d" % 0])
 
 
 @pytest.mark.parametrize("size", [1, 4, 9])

@@ -229,7 +229,7 @@ async def test_top_refuses_an_interval_of_nothing(served: Served, capsys: Captur
 
 
 def scrape_of(*seconds: float) -> Scrape:
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     from proxy.metrics import Metrics
 

@@ -10,11 +10,11 @@ import subprocess
 import time
 import urllib.parse
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from ruamel.yaml import YAML
 
 from proxy.metrics import FAMILIES, PREFIX

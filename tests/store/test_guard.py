@@ -19,10 +19,11 @@ from proxy.core.record import (
 )
 from proxy.errors import StoreUnavailable
 from proxy.observe import Observer
-from proxy.store.base import ScannableStore, StoreInfo, has_outage
+from proxy.store.base import ScannableStore, StoreInfo
 from proxy.store.breaker import FAILURES, PAUSE, PAUSE_MAX, Breaker
 from proxy.store.guard import GuardedStore
 from proxy.store.memory import MemoryStore
+from proxy.store.outage import has_outage
 from proxy.store.scripts import SlotMoves
 from tests.fakes.prompt import Prompt
 from tests.store.stands import PRINT, TERMS, keys, token

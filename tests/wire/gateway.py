@@ -12,9 +12,9 @@ import orjson
 
 from proxy.app import DataApp, Driver, Watcher
 from proxy.batching import Batching
+from proxy.budget import Budget
 from proxy.core.keys import KeyMaker
 from proxy.direct import Direct
-from proxy.edge.body import Budget
 from proxy.edge.origin import OriginClient
 from proxy.edge.server import EdgeServer
 from proxy.flow import Flow

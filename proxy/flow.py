@@ -43,6 +43,11 @@ def random_token() -> bytes:
     return random_bytes(TOKEN_BYTES)
 
 
+def wall_ms() -> int:
+    """What ``processedAt`` is told by."""
+    return time.time_ns() // 1_000_000
+
+
 class Flow:
     """Answers batches. ``now_ms``: wall clock for ``processedAt``; ``clock``: monotonic seconds
     that durations are measured with; ``lease_margin``: seconds."""

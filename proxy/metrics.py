@@ -31,7 +31,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from proxy import __version__
 from proxy.observe import BatchReport, Observer
-from proxy.tallies import Tallies
+from proxy.tallies import Tallies, Usual
 
 PREFIX: Final = "idemproxy_"
 
@@ -139,7 +139,6 @@ FAMILIES: Final = (
 # They are a second series for every counter, which no query of ours reads.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
-_IN_FLIGHT: Final = ("in_flight_items",)
 _Child = Counter | Gauge | Histogram
 _BUCKETS: Final = {family.name: family.buckets for family in FAMILIES}
 
@@ -163,6 +162,10 @@ class Metrics(Observer):
             at_once=multiproc_dir is not None,
         )
         self._counted, self._observed = self._tallies.add, self._tallies.observe
+        usual = Usual(self._tallies, self._store_went)
+        self.in_flight = usual.in_flight  # type: ignore[method-assign]
+        self.store_call = usual.store_call  # type: ignore[method-assign]
+        self.upstream_call = usual.upstream_call  # type: ignore[method-assign]
         self.registry.register(self._tallies)
         if multiproc_dir is None:
             ProcessCollector(registry=self.registry)
@@ -173,7 +176,6 @@ class Metrics(Observer):
         self._backlog = self._gauge("settle_backlog")
         self._gauge("store_up").set(1)
         self._gauge("in_flight_items").set(0)
-        self._items_now = 0
         self._backlog.set(0)
         self._up_to_date = self._gauge("rules_up_to_date")
         self._up_to_date.set(1)
@@ -228,12 +230,6 @@ class Metrics(Observer):
         # Calls under way at once can add up to more than the request's own time.
         self._observed(("overhead_seconds", rule), max(0.0, overhead))
 
-    def upstream_call(self, rule: str, purpose: str, delivery: str, seconds: float) -> None:
-        self._counted(("upstream_calls_total", rule, purpose))
-        if purpose == "isolation":
-            self._counted(("isolation_calls_total", rule))
-        self._observed(("upstream_duration_seconds", rule, delivery), seconds)
-
     def upstream_duplicate(self, rule: str, result: str) -> None:
         self._counter("upstream_duplicates_total", rule, result).inc()
 
@@ -243,20 +239,14 @@ class Metrics(Observer):
     def doubt(self, rule: str, digest: str, request_id: str, index: int) -> None:  # noqa: ARG002
         self._counter("doubts_total", rule).inc()
 
-    def store_call(self, op: str, seconds: float, ok: bool) -> None:
-        self._observed(("store_duration_seconds", op), seconds)
+    def _store_went(self, op: str, ok: bool) -> None:
         if not ok:
             self._counter("store_errors_total", op).inc()
-        if ok is not self._store_up:
-            self._store_up = ok
-            self._gauge("store_up").set(int(ok))
+        self._store_up = ok
+        self._gauge("store_up").set(int(ok))
 
     def backlog(self, size: int) -> None:
         self._backlog.set(size)
-
-    def in_flight(self, change: int) -> None:
-        self._items_now += change
-        self._tallies.set(_IN_FLIGHT, self._items_now)
 
     def shadow(self, rule: str, would: str, items: int = 1) -> None:
         self._counter("shadow_items_total", rule, would).inc(items)

@@ -21,7 +21,7 @@ from typing import Final
 
 from rules.generations import cautions, compare
 from rules.load import parse_rules, read_sources
-from rules.match import RuleSet
+from rules.match import InForce, RuleSet
 from rules.mistakes import Mistake, RulesError
 
 _LOG: Final = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class Reloader:
         self.path = path
         self._on_change, self._on_result, self._check = on_change, on_result, check
         self._interval = interval
-        self._rules: RuleSet | None = None
+        self.in_force = InForce()
         self._judged = b""
         self._pending = b""
         self._told = asyncio.Event()
@@ -68,9 +68,7 @@ class Reloader:
     @property
     def current(self) -> RuleSet:
         """The rules in force. ``load`` comes first."""
-        if self._rules is None:
-            raise RuntimeError("the rules are not loaded yet")
-        return self._rules
+        return self.in_force.now()
 
     def load(self) -> RuleSet:
         """Read the rules for the first time. Raises RulesError."""
@@ -149,7 +147,7 @@ class Reloader:
         for warning in rules.warnings:
             _LOG.warning("rules: %s", warning, extra={"path": self.path, "always": True})
         self._on_change(rules)
-        self._rules = rules
+        self.in_force.change(rules)
 
     def _tell(self, last: LastReload) -> str:
         self.last = last

@@ -13,7 +13,6 @@ import logging
 import os
 import signal
 import socket
-import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -33,7 +32,7 @@ from proxy.direct import Direct
 from proxy.edge.origin import OriginClient
 from proxy.edge.server import EdgeServer, require_c_parser
 from proxy.errors import ConfigError, StoreUnavailable
-from proxy.flow import Flow
+from proxy.flow import Flow, wall_ms
 from proxy.jwt import Claims
 from proxy.lifecycle import Lifecycle
 from proxy.logs import Telling, configure
@@ -132,17 +131,17 @@ async def start(
         tracing.upstream(upstream) if tracing else upstream,
         keys,
         observer,
-        now_ms=_now_ms,
+        now_ms=wall_ms,
         lease_margin=margin,
     )
     passthrough = Passthrough(origin, settings, lifecycle)
     budget = Budget(settings.max_buffered)
     data = DataApp(
         settings,
-        lambda: reloader.current,
+        reloader.in_force.now,
         batching=Batching(Claims(settings), observer),
         flow=tracing.driver(flow) if tracing else flow,
-        shadow=Shadow(store, keys, observer, now_ms=_now_ms),
+        shadow=Shadow(store, keys, observer, now_ms=wall_ms),
         passthrough=passthrough,
         websockets=WebSockets(origin, passthrough, settings),
         lifecycle=lifecycle,
@@ -151,7 +150,7 @@ async def start(
     )
     direct = Direct(
         settings,
-        lambda: reloader.current,
+        reloader.in_force.now,
         flow=flow,
         budget=budget,
         lifecycle=lifecycle,
@@ -334,7 +333,3 @@ def _bind(listen: Address, *, shared: bool) -> socket.socket:
         sock.bind((listen.host, listen.port))
     sock.setblocking(False)
     return sock
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -10,12 +10,16 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.metrics_core import Metric
 
 Key = tuple[str, ...]
 """A metric's name and its label values."""
+
+
+_IN_FLIGHT: Final = ("in_flight_items",)
 
 
 class _Observed:
@@ -98,3 +102,33 @@ class Tallies:
 
     def describe(self) -> Iterable[Metric]:
         return ()
+
+
+class Usual:
+    """What every request has counted. In the compiled build it is done without a step in the
+    interpreter, which ``Metrics`` cannot be: interpreted classes inherit from it.
+
+    ``store_went`` is told of a store call that went otherwise than the one before it, or not at
+    all."""
+
+    def __init__(self, tallies: Tallies, store_went: Callable[[str, bool], None]) -> None:
+        self._tallies = tallies
+        self._store_went = store_went
+        self._items_now = 0
+        self._store_up: bool | None = None
+
+    def in_flight(self, change: int) -> None:
+        self._items_now += change
+        self._tallies.set(_IN_FLIGHT, self._items_now)
+
+    def store_call(self, op: str, seconds: float, ok: bool) -> None:
+        self._tallies.observe(("store_duration_seconds", op), seconds)
+        if not ok or not self._store_up:
+            self._store_up = ok
+            self._store_went(op, ok)
+
+    def upstream_call(self, rule: str, purpose: str, delivery: str, seconds: float) -> None:
+        self._tallies.add(("upstream_calls_total", rule, purpose))
+        if purpose == "isolation":
+            self._tallies.add(("isolation_calls_total", rule))
+        self._tallies.observe(("upstream_duration_seconds", rule, delivery), seconds)

@@ -179,6 +179,24 @@ def _is_text(value: str) -> bool:
     return value.isascii() or _SURROGATE.search(value) is None
 
 
+class InForce:
+    """The rules for a request that begins."""
+
+    __slots__ = ("_rules",)
+
+    def __init__(self) -> None:
+        self._rules: RuleSet | None = None
+
+    def now(self) -> RuleSet:
+        """``change`` comes first."""
+        if self._rules is None:
+            raise RuntimeError("the rules are not loaded yet")
+        return self._rules
+
+    def change(self, rules: RuleSet) -> None:
+        self._rules = rules
+
+
 # ---- mode -------------------------------------------------------------------------------------
 
 _WHOLE: Final = 2**64

@@ -15,12 +15,8 @@ else:
 KeyDigester: Final = _pack.KeyDigester if IS_HERE else None
 """Store keys of one rule, generation and scope."""
 
-
-def all_differ(keys: list[bytes]) -> bool:
-    """Whether no key stands twice among these."""
-    known = _pack.all_differ(keys) if IS_HERE else None
-    return len(set(keys)) == len(keys) if known is None else known
-
+all_differ: Final = _pack.all_differ if IS_HERE else None
+"""Whether no store key stands twice."""
 
 claim_fields: Final = _pack.claim_fields if IS_HERE else None
 """A claim's argument."""

@@ -104,6 +104,8 @@ class ClientLine(RequestHandler):
     def data_received(self, data: bytes) -> None:
         if self._turn is not None:
             self._keep_back(data)
+        elif self._pattern is not None and self._begin_again(self._pattern, data):
+            pass
         elif data and (self._early or self._is_waking()):
             self._early.append(data)
             if len(self._early) == 1:
@@ -128,8 +130,6 @@ class ClientLine(RequestHandler):
             self._take(data)
 
     def _take(self, data: bytes) -> None:
-        if self._pattern is not None and self._begin_again(self._pattern, data):
-            return
         waiter, before = self._waiter, self._request_count
         can_take = self._awaited is not None or self.is_between_requests()
         if can_take:
@@ -153,7 +153,7 @@ class ClientLine(RequestHandler):
         short = self._short
         if short is None or not self._boundary.is_reached() or self._close or self._force_close:
             return False
-        if self._awaited is not None or not self.is_between_requests():
+        if self._awaited is not None or self._early or not self.is_between_requests():
             return False
         body = pattern.body(data)
         if body is not None:

@@ -66,12 +66,21 @@ class Line:
         """Whether the next request may follow: the response ended, and nothing came or waits
         behind it."""
         transport = self.protocol.transport
-        return (
+        clean = (
             transport is not None
             and not transport.is_closing()
             and not self.protocol.should_close
             and transport.get_write_buffer_size() == 0
         )
+        self.protocol.disturbed = not clean
+        return clean
+
+    def is_still_clean(self) -> bool:
+        """The same of a line that was clean, and has not been written to since."""
+        transport = self.protocol.transport
+        if self.protocol.disturbed or transport is None:
+            return False
+        return not transport.is_closing()
 
 
 class Pool:
@@ -156,7 +165,7 @@ class Pool:
         while self._idle:
             line = self._idle.pop()
             young = self._loop.time() - line.idle_since < self._keepalive
-            if young and line.is_clean():
+            if young and line.is_still_clean():
                 return line
             line.close()
         return None

@@ -34,9 +34,11 @@ class Watcher(Protocol):
 
 
 class OriginProtocol(ResponseHandler):
-    """``watch``: who is told of what comes, until it sets this to None."""
+    """``watch``: who is told of what comes, until it sets this to None. ``disturbed``: something
+    came or went wrong since somebody set this to False."""
 
     watch: Watcher | None = None
+    disturbed: bool = True
     _method: str | None = None  # of the request whose response has no parser yet
     _known: KnownHead | None = None
     _first: bytes = b""  # what a response began with, while that is looked at
@@ -49,6 +51,7 @@ class OriginProtocol(ResponseHandler):
             self._begin_to_parse()
 
     def data_received(self, data: bytes) -> None:
+        self.disturbed = True
         if self._method is not None:
             known, watch = self._known, self.watch
             if known is not None and watch is not None and self._method != "HEAD":
@@ -66,11 +69,13 @@ class OriginProtocol(ResponseHandler):
         self._first = b""
 
     def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
+        self.disturbed = True
         super().set_exception(exc, *cause)
         if self.watch is not None:
             self.watch.look()
 
     def connection_lost(self, exc: BaseException | None) -> None:
+        self.disturbed = True
         if self._method is not None:
             self._begin_to_parse()
         super().connection_lost(exc)

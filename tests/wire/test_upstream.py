@@ -132,9 +132,9 @@ async def test_no_free_connection_is_never_sent_and_comes_back() -> None:
     async def stuck(_: Received, __: Wire) -> None:
         await asyncio.Event().wait()
 
-    flags = {"upstream_connections": "1", "upstream_connect_timeout": "50ms"}
+    flags = {"upstream_connections": "1", "upstream_connect_timeout": "250ms"}
     async with RawUpstream(stuck) as service, http_upstream(service.url, **flags) as upstream:
-        first = asyncio.create_task(upstream.call(CALL, 0.3))
+        first = asyncio.create_task(upstream.call(CALL, 0.6))
         await until(lambda: len(service.received) == 1)
         reply = await fault(upstream)
         assert (reply.fault, reply.timed_out) == (Fault.NEVER_SENT, True)

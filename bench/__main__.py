@@ -21,7 +21,7 @@ from typing import Any
 
 from bench import memory
 from bench.load import Cell, Results, Wrk, fill, redis
-from bench.plan import CONNECTIONS, EITHER, FIGURES, MIXES, SIZES, groups
+from bench.plan import CONNECTIONS, FIGURES, MIXES, SIZES, groups
 from bench.servers import HERE, Stack
 
 TOOLS = {"wrk": "wrk", "nginx": "nginx, libnginx-mod-http-lua, lua-cjson", "redis-server": "redis"}
@@ -79,11 +79,9 @@ def version_of(sources: Path) -> str:
 def measure(
     stack: Stack, wrk: Wrk, cells: list[Cell], results: Results, asked: argparse.Namespace
 ) -> None:
-    has_store = any(cell.server not in EITHER for cell in cells)
     for number in range(asked.rounds):
-        if has_store:
-            redis(stack, "flushall")
-            fill(stack)
+        redis(stack, "flushall")
+        fill(stack)
         for cell in cells:
             results.add(cell, wrk.run(cell, cell.seconds(asked.seconds)))
         print(f"round {number + 1}: {cells[0].size} items ...", file=sys.stderr, flush=True)

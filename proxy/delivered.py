@@ -23,17 +23,18 @@ class Delivered:
     def __init__(
         self,
         delivery: Delivery,
+        seconds: float,
         verdict: Verdict = Verdict.UNKNOWN,
         response: Response | None = None,
         reply: Reply | None = None,
         results: Sequence[bytes] = (),
     ) -> None:
         self.delivery = delivery
+        self.seconds = seconds
         self.verdict = verdict
         self.response = response
         self.reply = reply
         self.results = results
-        self.seconds = 0.0
 
     @property
     def retry_after_ms(self) -> int | None:
@@ -44,15 +45,15 @@ class Delivered:
         return None
 
 
-def read_reply(run: Run, items: Sequence[int], reply: Reply | NoReply) -> Delivered:
-    """What the service's reply to a call with these items says of them."""
+def read_reply(run: Run, items: Sequence[int], reply: Reply | NoReply, seconds: float) -> Delivered:
+    """What the service's reply to a call with these items, which took ``seconds``, says of them."""
     if isinstance(reply, NoReply):
         # Its detail names addresses inside: for the log, and not for the client.
         log.warning(
             "the service gave no answer",
             extra={"rule": run.rule.name, "fault": str(reply.fault), "detail": reply.detail},
         )
-        return Delivered(OF_FAULT[reply.fault])
+        return Delivered(OF_FAULT[reply.fault], seconds)
     response = Response(reply.status, reply.body)
     said = verdict(run.rule, response)
     delivery = OF_VERDICT[said]
@@ -64,7 +65,7 @@ def read_reply(run: Run, items: Sequence[int], reply: Reply | NoReply) -> Delive
             matched = results(run.rule, response, _keys_of(run, items))
         if matched is None:
             delivery = Delivery.UNKNOWN
-    return Delivered(delivery, said, response, reply, matched or ())
+    return Delivered(delivery, seconds, said, response, reply, matched or ())
 
 
 def _keys_of(run: Run, items: Sequence[int]) -> Sequence[Key | None]:

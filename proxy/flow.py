@@ -90,9 +90,8 @@ class Flow:
             start=self._start,
             ended=self._finished,
         )
-        self._loop: asyncio.AbstractEventLoop | None = (
-            None  # asking costs Python 3.11 a system call
-        )
+        # Of the first batch: to ask for it costs Python 3.11 a system call each time.
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._under_way: dict[Underway, asyncio.Task[None] | None] = {}
         self._deadlines = Limits()
         self._idle: asyncio.Future[None] | None = None

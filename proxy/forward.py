@@ -219,8 +219,7 @@ class Forwarder:
         ended = run.clock()
         run.upstream_watch.stop(ended)
         run.upstream_calls += 1
-        delivered = read_reply(run, items, reply)
-        delivered.seconds = ended - started
+        delivered = read_reply(run, items, reply, ended - started)
         if delivered.delivery is not Delivery.ACCEPTED:  # else until each is decided
             run.in_flight.difference_update(items)
         array = delivered.response.array if delivered.response is not None else None

@@ -162,7 +162,8 @@ class Metrics(Observer):
             at_once=multiproc_dir is not None,
         )
         self._counted, self._observed = self._tallies.add, self._tallies.observe
-        usual = Usual(self._tallies, self._store_went)
+        self._usual = usual = Usual(self._tallies, self._store_went)
+        # Past this class: a call that hands on to another is a step in the interpreter.
         self.in_flight = usual.in_flight  # type: ignore[method-assign]
         self.store_call = usual.store_call  # type: ignore[method-assign]
         self.upstream_call = usual.upstream_call  # type: ignore[method-assign]
@@ -171,7 +172,6 @@ class Metrics(Observer):
             ProcessCollector(registry=self.registry)
         self._families = {family.name: self._make(family) for family in FAMILIES}
         self._children: dict[tuple[str, ...], _Child] = {}
-        self._store_up: bool | None = None
         self._gauge("build_info", __version__, platform.python_version()).set(1)
         self._backlog = self._gauge("settle_backlog")
         self._gauge("store_up").set(1)
@@ -242,7 +242,6 @@ class Metrics(Observer):
     def _store_went(self, op: str, ok: bool) -> None:
         if not ok:
             self._counter("store_errors_total", op).inc()
-        self._store_up = ok
         self._gauge("store_up").set(int(ok))
 
     def backlog(self, size: int) -> None:
@@ -288,7 +287,7 @@ class Metrics(Observer):
     @property
     def store_up(self) -> bool | None:
         """Whether the store's last call was answered; None before the first."""
-        return self._store_up
+        return self._usual.store_up
 
     def _collecting(self) -> CollectorRegistry:
         if self._folder is None:

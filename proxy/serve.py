@@ -158,7 +158,7 @@ async def start(
     )
     # A span is around the driver's whole work: traced, every batch goes the long way.
     edge = EdgeServer(data, settings, observer, None if tracing else direct)
-    desk = Desk(store, keys, lambda: reloader.current)
+    desk = Desk(store, keys, reloader.in_force.now)
     token = read_secret(settings.admin_token_file) if settings.admin_token_file else None
     admin = Admin(lifecycle, reloader, observer, desk, kind, token, settings.drain_timeout)
     runner = web.AppRunner(admin.app(), access_log=None, handle_signals=False)

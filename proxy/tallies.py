@@ -105,17 +105,18 @@ class Tallies:
 
 
 class Usual:
-    """What every request has counted. In the compiled build it is done without a step in the
-    interpreter, which ``Metrics`` cannot be: interpreted classes inherit from it.
+    """What every request has counted: three methods of ``proxy.observe.Observer``. Apart from
+    ``Metrics``, which the compiled build leaves to the interpreter, since interpreted classes
+    inherit from it.
 
-    ``store_went`` is told of a store call that went otherwise than the one before it, or not at
-    all."""
+    ``store_went`` is told of each store call that was not answered, and of the first one that
+    was, after such a one or at all. ``store_up``: whether the last was; None before the first."""
 
     def __init__(self, tallies: Tallies, store_went: Callable[[str, bool], None]) -> None:
         self._tallies = tallies
         self._store_went = store_went
         self._items_now = 0
-        self._store_up: bool | None = None
+        self.store_up: bool | None = None
 
     def in_flight(self, change: int) -> None:
         self._items_now += change
@@ -123,8 +124,8 @@ class Usual:
 
     def store_call(self, op: str, seconds: float, ok: bool) -> None:
         self._tallies.observe(("store_duration_seconds", op), seconds)
-        if not ok or not self._store_up:
-            self._store_up = ok
+        if not ok or not self.store_up:
+            self.store_up = ok
             self._store_went(op, ok)
 
     def upstream_call(self, rule: str, purpose: str, delivery: str, seconds: float) -> None:

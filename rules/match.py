@@ -188,7 +188,7 @@ class InForce:
         self._rules: RuleSet | None = None
 
     def now(self) -> RuleSet:
-        """``change`` comes first."""
+        """Raises RuntimeError before the first ``change``."""
         if self._rules is None:
             raise RuntimeError("the rules are not loaded yet")
         return self._rules

@@ -193,7 +193,7 @@ cdef class KeyDigester:
 
 
 def all_differ(list keys not None):
-    """Whether no key stands twice among these store keys. None: they are too many."""
+    """Whether no key stands twice among these. None: they are too many, or no store keys."""
     cdef uint16_t table[PLACES]
     cdef Py_ssize_t i, size, count = len(keys)
     cdef uint64_t mixed
@@ -208,8 +208,10 @@ def all_differ(list keys not None):
             return None
         size = PyBytes_GET_SIZE(key)
         text = PyBytes_AS_STRING(key)
-        memcpy(&mixed, text + size - 8, 8)  # of the digest: nobody chooses where it falls
-        mixed = mixed * 0x9E3779B97F4A7C15ULL >> 54
+        # Of the digest. Keys that somebody sought out to fall together are compared each with
+        # each, of which there are so few that it takes less than a millisecond.
+        memcpy(&mixed, text + size - 8, 8)
+        mixed = mixed * 0x9E3779B97F4A7C15ULL >> 54  # one of PLACES
         while table[mixed] != 0:
             other = <bytes> keys[table[mixed] - 1]
             if PyBytes_GET_SIZE(other) == size and memcmp(PyBytes_AS_STRING(other), text, size) == 0:

@@ -26,10 +26,8 @@ class Plan(NamedTuple):
 
 
 _NONE: Final[Mapping[int, Any]] = MappingProxyType({})
-
-
 _USUAL_SIZE: Final = 256
-_PLAIN: Final[dict[int, Plan]] = {}
+_PLAIN: Final[dict[int, Plan]] = {}  # by size, which is all that such a plan says
 
 
 def plain_plan(count: int) -> Plan:

@@ -104,9 +104,10 @@ class ClientLine(RequestHandler):
     def data_received(self, data: bytes) -> None:
         if self._turn is not None:
             self._keep_back(data)
-        elif self._pattern is not None and self._begin_again(self._pattern, data):
-            pass
-        elif data and (self._early or self._is_waking()):
+            return
+        if self._pattern is not None and self._begin_again(self._pattern, data):
+            return
+        if data and (self._early or self._is_waking()):
             self._early.append(data)
             if len(self._early) == 1:
                 self._loop.call_soon(self._no_longer_early, _TURNS)

@@ -66,17 +66,15 @@ class Line:
         """Whether the next request may follow: the response ended, and nothing came or waits
         behind it."""
         transport = self.protocol.transport
-        clean = (
+        return (
             transport is not None
             and not transport.is_closing()
             and not self.protocol.should_close
             and transport.get_write_buffer_size() == 0
         )
-        self.protocol.disturbed = not clean
-        return clean
 
     def is_still_clean(self) -> bool:
-        """The same of a line that was clean, and has not been written to since."""
+        """The same of an idle line, which was clean when it was given back."""
         transport = self.protocol.transport
         if self.protocol.disturbed or transport is None:
             return False
@@ -135,6 +133,7 @@ class Pool:
             line.close()
         else:
             line.used = True
+            line.protocol.disturbed = False
             line.idle_since = self._loop.time()
             self._idle.append(line)
             if self._sweeping is None:

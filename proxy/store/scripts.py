@@ -127,9 +127,10 @@ class ScriptCalls:
         pending = self._pending.get(place)
         if pending is None:
             self._pending[place] = [part]
-            if self._loop is None:
-                self._loop = asyncio.get_running_loop()
-            self._loop.call_soon(self._flush, place, script.turns)
+            loop = self._loop
+            if loop is None:
+                loop = self._loop = asyncio.get_running_loop()
+            loop.call_soon(self._flush, loop, place, script.turns)
         else:
             pending.append(part)
 
@@ -142,11 +143,12 @@ class ScriptCalls:
         if tasks:
             await asyncio.wait(tasks)
 
-    def _flush(self, place: tuple[Script, int], turns: int) -> None:
+    def _flush(
+        self, loop: asyncio.AbstractEventLoop, place: tuple[Script, int], turns: int
+    ) -> None:
         """What these turns of the loop collected goes out, first come, first packed."""
         if turns > 1:
-            assert self._loop is not None  # noqa: S101 - it called this
-            self._loop.call_soon(self._flush, place, turns - 1)
+            loop.call_soon(self._flush, loop, place, turns - 1)
             return
         shared: list[_Part] = []
         size = 0

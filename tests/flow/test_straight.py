@@ -93,6 +93,7 @@ async def test_a_batch_that_goes_straight_needs_no_task() -> None:
     assert len(stand.service.calls) == 1
     assert stand.held() == stand.flow.under_way == stand.rig.seen.flying == 0
     assert [r.result for r in stand.rig.seen.reports] == ["success", "success"]
+    assert stand.rig.seen.counts["call", "batch", "accepted"] == 1
     assert stand.store.woken == 1  # before the outcome of the one call was recorded
 
 
@@ -110,6 +111,7 @@ async def test_an_item_that_is_rejected() -> None:
     assert (answer.status, stand.tasks) == (200, 1)
     assert rows(answer) == [False] * 3
     assert answer.body.count(b"UPSTREAM_REJECTED") == 1
+    assert stand.rig.seen.counts["call", "batch", "rejected"] == 1
     assert [rows(await stand.send(key)) for key in ("a", "c")] == [[True], [True]]
     assert stand.held() == stand.flow.under_way == stand.rig.seen.flying == 0
 

@@ -140,6 +140,18 @@ async def test_a_line_given_back_after_the_end_is_closed() -> None:
         assert (pool.idle, line.protocol.transport) == (0, None)
 
 
+async def test_an_idle_line_that_is_just_closing_is_not_used() -> None:
+    async with RawUpstream() as service, pool_of(service.url) as pool:
+        line = await pool.take(5)
+        pool.give(line)
+        assert line.protocol.transport is not None
+        line.protocol.transport.close()  # nobody is told before the next turn of the loop
+        assert (pool.take_idle(), pool.idle) == (None, 0)
+        other = await pool.take(5)
+        assert other is not line
+        pool.drop(other)
+
+
 # ---- a call and its line ----------------------------------------------------------------------
 
 

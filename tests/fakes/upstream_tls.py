@@ -11,6 +11,20 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+# RFC 5280 wants both, and Python 3.13 what it wants (ssl.VERIFY_X509_STRICT).
+key_identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key
+SIGNS = x509.KeyUsage(
+    key_cert_sign=True,
+    crl_sign=True,
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    encipher_only=False,
+    decipher_only=False,
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Certificates:
@@ -60,7 +74,11 @@ def _certificate(
         .not_valid_after(now + timedelta(days=1))
         .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
         .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+        .add_extension(key_identifier(issuer_key.public_key()), critical=False)
     )
+    if is_ca:
+        builder = builder.add_extension(SIGNS, critical=True)
     return builder.sign(issuer_key, hashes.SHA256())
 
 

@@ -82,6 +82,8 @@ def measure(
     for number in range(asked.rounds):
         redis(stack, "flushall")
         fill(stack)
+        # LuaJIT hashes strings with a seed of each process, on which its speed depends.
+        wrk.renew("lua")
         for cell in cells:
             results.add(cell, wrk.run(cell, cell.seconds(asked.seconds)))
         print(f"round {number + 1}: {cells[0].size} items ...", file=sys.stderr, flush=True)

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
 
-from bench.load import TAIL
+from bench.load import batch
 from proxy.build import is_compiled
 from proxy.core.commits import Commits
 from proxy.core.fate import Outcome
@@ -41,14 +41,13 @@ TOKEN = bytes(12)
 
 
 def request_of(size: int) -> bytes:
-    items = ",".join(f'{{"key":"order-{n:06d}{TAIL}' for n in range(size))
-    return f'{{"notifications":[{items}]}}'.encode()
+    return f'{{"notifications":[{batch("order", size)}]}}'.encode()
 
 
 def response_of(size: int) -> bytes:
     each = ",".join(
-        f'{{"id":{17 * 10**18 + n},"key":"order-{n:06d}","status":"SENT","cost":1.0}}'
-        for n in range(size)
+        f'{{"id":{17 * 10**18 + n},"key":"order-{n:05d}","status":"SENT","cost":1.0}}'
+        for n in range(1, size + 1)
     )
     return f'{{"results":[{each}],"totalCount":{size}}}'.encode()
 

@@ -1,38 +1,44 @@
--- wrk: batches of SIZE items. Arguments: SIZE MIX SEED TAIL, MIX one of new, half, replayed, TAIL
--- what stands behind an item's key. Known items come from POOL fixed batches that were sent before
--- (bench/load.py makes the same); new keys bear SEED.
+-- wrk: batches of SIZE items. Arguments: SIZE MIX SEED ITEM, MIX one of new, half, replayed, ITEM an
+-- item's text with ~ for its batch and # for its number. Known items come from POOL fixed batches
+-- that were sent before (bench/load.py makes the same); new ones bear SEED.
 --
--- It shares two cores with what is measured, so it makes no string an item: numbers are joined by
--- all that stands between two of them.
+-- It shares two cores with what is measured, so it makes no string an item: what stands between the
+-- names is cut once, and joined by the name of each batch.
 local POOL = 16
-local size, mix, seed, counter, tail = 1, "new", "x", 0, nil
-local fixed, whole, numbers = {}, {}, {}
+local size, mix, seed, counter = 1, "new", "x", 0
 local head
+local items, all = {}, {} -- cut where the batch's name comes: each item, and their list
+local whole = {}
 
-local function known(batch)
-  local items = {}
-  for i = 1, size do
-    items[i] = '{"key":"known-' .. size .. "-" .. batch .. "-" .. i .. tail
+local function cut(text)
+  local pieces = {}
+  for piece in (text .. "~"):gmatch("([^~]*)~") do
+    pieces[#pieces + 1] = piece
   end
-  return items
+  return pieces
 end
 
-local function post(items)
-  return head .. (#items + 20) .. '\r\n\r\n{"notifications":[' .. items .. ']}'
+local function known(batch)
+  return "known-" .. size .. "-" .. batch
+end
+
+local function post(list)
+  return head .. (#list + 20) .. '\r\n\r\n{"notifications":[' .. list .. ']}'
 end
 
 function init(args)
   size, mix, seed = tonumber(args[1]), args[2], args[3]
-  tail = args[4]
   wrk.headers["Content-Type"] = "application/json"
   wrk.headers["X-Tenant-Id"] = "bench"
   head = wrk.format("POST"):sub(1, -3) .. "Content-Length: "
+  local texts = {}
   for i = 1, size do
-    numbers[i] = tostring(i)
+    texts[i] = args[4]:gsub("#", string.format("%05d", i))
+    items[i] = cut(texts[i])
   end
+  all = cut(table.concat(texts, ","))
   for batch = 1, mix == "new" and 0 or POOL do
-    fixed[batch] = known(batch)
-    whole[batch] = post(table.concat(fixed[batch], ","))
+    whole[batch] = post(table.concat(all, known(batch)))
   end
 end
 
@@ -42,15 +48,15 @@ function request()
   if mix == "replayed" then
     return whole[pool]
   end
-  local first = '{"key":"' .. seed .. "-" .. counter .. "-"
+  local name = seed .. "-" .. counter
   if mix == "new" then
-    return post(first .. table.concat(numbers, tail .. "," .. first) .. tail)
+    return post(table.concat(all, name))
   end
-  local items = {}
+  local made = {}
   for i = 1, size do
-    items[i] = i % 2 == counter % 2 and fixed[pool][i] or first .. i .. tail
+    made[i] = table.concat(items[i], i % 2 == counter % 2 and known(pool) or name)
   end
-  return post(table.concat(items, ","))
+  return post(table.concat(made, ","))
 end
 
 function done(summary, latency, _)

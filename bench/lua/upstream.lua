@@ -13,16 +13,16 @@ local out, n = { '{"results":[' }, 0
 local _, before = find(body, 'key":"', 1, true)
 while before do
   local behind = find(body, '"', before + 1, true)
-  local at = 4 * n + 1
+  local at = 5 * n + 1
   n = n + 1
   out[at + 1] = n == 1 and '{"id":170000000000000' or ',{"id":170000000000000'
   out[at + 2] = 10000 + n
   out[at + 3] = ',"key":"'
   out[at + 4] = sub(body, before + 1, behind - 1)
-    .. '","status":"SENT","cost":1.0,"acceptedAt":"2026-01-01T00:00:00Z"}'
+  out[at + 5] = '","status":"SENT","cost":1.0,"acceptedAt":"2026-01-01T00:00:00Z"}'
   _, before = find(body, 'key":"', behind, true)
 end
-out[4 * n + 2] = '],"totalCount":' .. n .. '}'
+out[5 * n + 2] = '],"totalCount":' .. n .. '}'
 local answer = table.concat(out)
 ngx.header["Content-Type"] = "application/json"
 ngx.header["Content-Length"] = #answer

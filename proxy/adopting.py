@@ -29,6 +29,7 @@ from proxy.settling import Settler
 from proxy.stitch import draft
 from rules.lookup import same_content
 from rules.model import Align, Found, Looked, NotFound, Rule, Unsure
+from rules.native import longest
 from rules.response import is_duplicate, is_failed
 
 _OTHERS_FIRST = frozenset({Stands, Conflict})
@@ -94,8 +95,9 @@ class Adopting:
         self, run: Run, items: Sequence[int], results: Sequence[bytes], now: int
     ) -> Commits:
         """Done just now. A result that is too large is committed without its body."""
-        most, kept = run.rule.max_result_bytes, list[bytes | None](results)
-        if max(map(len, results)) > most:
+        most = run.rule.max_result_bytes
+        kept: Sequence[bytes | None] = results
+        if longest(results) > most:
             kept = [raw if len(raw) <= most else None for raw in results]
         if are_all(items, run.items):
             run.alike = AlikeFates(results, Outcome.NEW, now)

@@ -12,6 +12,7 @@ This is the compiled build's reader; the pure one has none and goes the way of `
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from libc.stdint cimport uint8_t, uint64_t
 from libc.stdlib cimport qsort
 from libc.string cimport memchr, memcmp, memcpy
@@ -37,6 +38,7 @@ cdef enum:
     LANES = 4
     FINGERPRINT = 16
     PLACE = 2 * sizeof(Py_ssize_t)
+    ROOM = 128            # of slices, to begin with
 
 cdef enum Kind:
     PLAIN, QUOTE, BACKSLASH, CONTROL
@@ -86,6 +88,7 @@ after_backslash[47] = 2
 after_backslash[117] = 3
 
 
+include "_scan_slices.pxi"
 include "_scan_json.pxi"
 include "_scan_canonical.pxi"
 include "_scan_readers.pxi"

@@ -17,37 +17,37 @@ def ended_each(list results not None, list endings not None, list names not None
 
 
 cdef joined(results, list endings, bytes ending, list names):
-    cdef Py_ssize_t size = 2 + len(results), length
+    cdef Py_ssize_t i, size, length, count = len(results)
+    cdef const char* text
     cdef char* out
-    cdef list unfinished = []
-    for i, result in enumerate(results):
-        if type(result) is not bytes:
+    size = 2 + count
+    results = steady(results)
+    for i in range(count):
+        text = piece(results, i, &length)
+        if text == NULL:
             return None
-        length = PyBytes_GET_SIZE(result)
         size += length
         if endings is not None:
             ending = <bytes?> endings[i] if endings[i] is not None else None
             if ending is None:
                 continue
-        out = PyBytes_AS_STRING(result)
-        if length < 4 or out[0] != 123 or out[1] != 34 or out[length - 1] != 125:
+        if length < 4 or text[0] != 123 or text[1] != 34 or text[length - 1] != 125:
             return None
         size += PyBytes_GET_SIZE(ending)
-        unfinished.append(result)
-    if may_have(b"".join(unfinished), names):
+    if one_may_have(results, endings, names):
         return None
     cdef bytes whole = PyBytes_FromStringAndSize(NULL, size)
     out = PyBytes_AS_STRING(whole)
     out[0] = 91
     out += 1
-    for i, result in enumerate(results):
+    for i in range(count):
         if i:
             out[0] = 44
             out += 1
         if endings is not None:
             ending = <bytes> endings[i]
-        length = PyBytes_GET_SIZE(result)
-        memcpy(out, PyBytes_AS_STRING(result), length)
+        text = piece(results, i, &length)
+        memcpy(out, text, length)
         out += length
         if ending is not None:  # over the closing brace
             out -= 1
@@ -57,10 +57,24 @@ cdef joined(results, list endings, bytes ending, list names):
     return whole[: out + 1 - PyBytes_AS_STRING(whole)]
 
 
-cdef bint may_have(bytes text, list names) except *:
-    """Whether one of the names may stand in ``text``, as it is or by escapes."""
-    cdef const char* begin = PyBytes_AS_STRING(text)
-    cdef size_t size = PyBytes_GET_SIZE(text)
+cdef bint one_may_have(results, list endings, list names) except *:
+    """Whether one of the names may stand in a result that takes an ending."""
+    cdef const char* begin
+    cdef const char* last
+    cdef Py_ssize_t size
+    cdef bytes text
+    if endings is None and type(results) is Slices and len(results):
+        begin, last = piece(results, 0, &size), piece(results, len(results) - 1, &size)
+        if begin <= last:  # a list's elements: between them is nothing that could be a name
+            return may_have(begin, last + size - begin, names)
+    if endings is not None:
+        results = [result for result, ending in zip(results, endings) if ending is not None]
+    text = b"".join(results)
+    return may_have(PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text), names)
+
+
+cdef bint may_have(const char* begin, size_t size, list names) except *:
+    """Whether one of the names may stand in this text, as it is or by escapes."""
     if memchr(begin, 92, size) != NULL and memmem(begin, size, b"\\u", 2) != NULL:
         return True
     for name in names:

@@ -30,15 +30,15 @@ cdef class ArrayReader:
         self.steps = len(tokens)
 
     def read(self, bytes body not None):
-        """Where the array stands, from its bracket to behind its other one, and its elements'
-        bytes; None: the exact way decides."""
+        """Where the array stands, from its bracket to behind its other one, and its elements;
+        None: the exact way decides."""
         cdef Walk w
-        cdef list elements = []
+        cdef Slices elements = Slices(body)
         if not self._read(&w, body, elements):
             return None
         return self._from, self._to, elements
 
-    cdef bint _read(self, Walk* w, bytes body, list into) except *:
+    cdef bint _read(self, Walk* w, bytes body, Slices into) except *:
         w.at = self._body = <Text> PyBytes_AS_STRING(body)
         w.end = w.at + PyBytes_GET_SIZE(body)
         w.members = 0
@@ -48,7 +48,7 @@ cdef class ArrayReader:
         w.at = over_space(w.at)
         return w.at == w.end
 
-    cdef bint _walk(self, Walk* w, int level, list into) except *:
+    cdef bint _walk(self, Walk* w, int level, Slices into) except *:
         """Down to the array, and over all that is around it. A name on the way that stands twice
         is the exact way's to judge."""
         cdef bint seen = False
@@ -83,7 +83,7 @@ cdef class ArrayReader:
             w.at = over_space(w.at + 1)
         return False
 
-    cdef bint _elements(self, Walk* w, int depth, list into) except *:
+    cdef bint _elements(self, Walk* w, int depth, Slices into) except *:
         w.at = over_space(w.at + 1)
         if w.at[0] == 93:
             w.at += 1
@@ -99,11 +99,11 @@ cdef class ArrayReader:
                 return False
             w.at = over_space(w.at + 1)
 
-    cdef bint _element(self, Walk* w, int depth, list into) except *:
+    cdef bint _element(self, Walk* w, int depth, Slices into) except *:
         cdef Text start = w.at
         if not skip(w, depth):
             return False
-        into.append(PyBytes_FromStringAndSize(<const char*> start, w.at - start))
+        into.add(start - self._body, w.at - self._body)
         return True
 
 
@@ -113,10 +113,9 @@ cdef class ItemReader(ArrayReader):
 
     cdef Wanted _wanted
     cdef bint _compares
-    cdef Py_ssize_t _most, _count, _used
+    cdef Py_ssize_t _most, _used, _hashed
     cdef uint8_t* _keys
-    cdef char* _places
-    cdef list _prints
+    cdef uint8_t* _prints
     cdef int _pending
     cdef Text _texts[LANES]
     cdef size_t _sizes[LANES]
@@ -137,37 +136,43 @@ cdef class ItemReader(ArrayReader):
 
     def items(self, bytes body not None, Py_ssize_t most):
         """The items' keys as ``rules.packed`` has them; their fingerprints, None where they are
-        not wanted; where the array stands; and where in it each item does, for ``cut``. None where
-        the exact way decides: an item without a good key, more items than ``most``."""
+        not wanted; where the array stands; and the items. None where the exact way decides: an item
+        without a good key, more items than ``most``."""
         cdef Walk w
+        cdef Slices items = Slices(body)
         w.wanted = &self._wanted
         w.out = canonical
         w.out_end = canonical + TEXT
         self._most = most
-        self._count = self._used = self._pending = 0
-        self._prints = prints = []
+        self._used = self._hashed = self._pending = 0
         # A key takes less than its member's text, `"":"k"`, and an integer less than a string.
         keys = PyBytes_FromStringAndSize(NULL, PyBytes_GET_SIZE(body))
         self._keys = <uint8_t*> PyBytes_AS_STRING(keys)
         # An item with a key takes `{"":0},`, but for the last comma.
-        places = PyBytes_FromStringAndSize(
-            NULL, min(max(most, 0), PyBytes_GET_SIZE(body) // 7 + 1) * PLACE
+        prints = PyBytes_FromStringAndSize(
+            NULL, min(max(most, 0), PyBytes_GET_SIZE(body) // 7 + 1) * FINGERPRINT
         )
-        self._places = PyBytes_AS_STRING(places)
-        if not self._read(&w, body, None):
+        self._prints = <uint8_t*> PyBytes_AS_STRING(prints)
+        if not self._read(&w, body, items):
             return None
-        if self._compares:
-            self._flush()
-        else:
-            prints = [None] * self._count
-        return keys[: self._used], prints, (self._from, self._to), places[: self._count * PLACE]
+        return keys[: self._used], self._printed(prints, items.count), (self._from, self._to), items
 
-    cdef bint _element(self, Walk* w, int depth, list into) except *:
+    cdef object _printed(self, bytes prints, Py_ssize_t count):
+        """The fingerprints of so many items."""
+        cdef Py_ssize_t i
+        if not self._compares:
+            return [None] * count
+        self._flush()
+        cdef Slices each = Slices(prints[: count * FINGERPRINT])
+        for i in range(count):
+            each.add(i * FINGERPRINT, (i + 1) * FINGERPRINT)
+        return each
+
+    cdef bint _element(self, Walk* w, int depth, Slices into) except *:
         cdef int i
-        cdef Py_ssize_t place[2]
-        if self._count >= self._most:
+        cdef Py_ssize_t start = w.at - self._body
+        if into.count >= self._most:
             return False
-        place[0] = w.at - self._body
         if self._pending == LANES or w.out - canonical > TEXT // 2:
             self._flush()
             w.out = canonical
@@ -180,9 +185,7 @@ cdef class ItemReader(ArrayReader):
             if not is_key(&w.found[i]):
                 return False
             self._pack(&w.found[i])
-        place[1] = w.at - self._body
-        memcpy(self._places + self._count * PLACE, place, PLACE)
-        self._count += 1
+        into.add(start, w.at - self._body)
         if self._compares:
             self._sizes[self._pending] = w.out - self._texts[self._pending]
             self._pending += 1
@@ -207,25 +210,11 @@ cdef class ItemReader(ArrayReader):
         if self._pending == 0:
             return 0
         for i in range(self._pending):
-            print_ = PyBytes_FromStringAndSize(NULL, FINGERPRINT)
-            digests[i] = <uint8_t*> PyBytes_AS_STRING(print_)
-            self._prints.append(print_)
+            digests[i] = self._prints + (self._hashed + i) * FINGERPRINT
         b2b_each(self._pending, self._texts, self._sizes, digests, FINGERPRINT, 0)
+        self._hashed += self._pending
         self._pending = 0
         return 0
-
-
-def cut(bytes body not None, bytes places not None):
-    """The items' bytes."""
-    cdef Py_ssize_t at
-    cdef Py_ssize_t place[2]
-    cdef list items = []
-    for at in range(0, PyBytes_GET_SIZE(places), PLACE):
-        memcpy(place, PyBytes_AS_STRING(places) + at, PLACE)
-        if not 0 <= place[0] <= place[1] <= PyBytes_GET_SIZE(body):
-            raise ValueError("not of this body")
-        items.append(body[place[0]:place[1]])
-    return items
 
 
 cdef bint is_key(const Span* found) noexcept nogil:

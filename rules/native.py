@@ -18,8 +18,8 @@ except ImportError:
 else:
     IS_HERE = True
 
-Items = tuple[bytes, list[bytes | None], tuple[int, int], bytes]
-Found = tuple[int, int, list[bytes]]
+Items = tuple[bytes, Sequence[bytes | None], tuple[int, int], Sequence[bytes]]
+Found = tuple[int, int, Sequence[bytes]]
 EndedEach = Callable[[list[bytes], list[bytes | None], list[bytes]], bytes | None]
 Spans = list[tuple[int, int] | None]
 
@@ -27,7 +27,7 @@ Spans = list[tuple[int, int] | None]
 @once_each
 def item_reader(rule: Rule) -> Callable[[bytes, int], Items | None] | None:
     """The packed keys and the fingerprints of the items in a body that is UTF-8, which are so many
-    at most; where their array stands, and where in it they do, for ``cut``."""
+    at most; where their array stands; and their bytes."""
     request = rule.request
     keys = tuple([pointer.tokens for pointer in request.key])
     excluded = tuple([pointer.tokens for pointer in request.fingerprint_exclude])
@@ -62,9 +62,11 @@ def member_finder(names: tuple[str, ...]) -> Callable[[bytes, int, int], Spans |
         return None
 
 
-def cut(body: bytes, places: bytes) -> list[bytes]:
-    """The items' bytes."""
-    return _scan.cut(body, places)
+def longest(texts: Sequence[bytes]) -> int:
+    """Bytes of the longest of them, of which there is one."""
+    if IS_HERE and isinstance(texts, _scan.Slices):
+        return texts.longest
+    return max(map(len, texts))
 
 
 ended: Final[Callable[[Sequence[bytes], bytes, list[bytes]], bytes | None] | None] = (

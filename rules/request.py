@@ -33,7 +33,7 @@ from rules.itemkeys import key_reader
 from rules.jsonshape import TooDeep, array_length, check_depth
 from rules.jsontext import DuplicateMember, parse_array, parse_long_integers, span_of, validate
 from rules.model import Batch, Rule, Unreadable
-from rules.native import cut, item_reader
+from rules.native import item_reader
 from rules.packed import PackedKeys
 from rules.pointer import Pointer, index_in
 
@@ -95,9 +95,9 @@ def _read_natively(rule: Rule, body: bytes) -> Batch | None:
         return None
     for pointer in rule.request.counts:
         span_of(body, pointer)
-    packed, prints, span, places = read
+    packed, prints, span, items = read
     keys = PackedKeys(packed, len(prints), len(rule.request.key))
-    return Batch(body, keys, {}, prints, lambda: (span, cut(body, places)))
+    return Batch(body, keys, {}, prints, lambda: (span, items))
 
 
 def _has_many_values(body: bytes) -> bool:

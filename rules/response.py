@@ -71,7 +71,7 @@ def verdict(rule: Rule, response: Response) -> Verdict:
 # ---- results -----------------------------------------------------------------------------------
 
 
-def results(rule: Rule, response: Response, keys: Sequence[Key | None]) -> list[bytes] | None:
+def results(rule: Rule, response: Response, keys: Sequence[Key | None]) -> Sequence[bytes] | None:
     """The result of each sent item, in the order sent; ``keys`` are the sent items' keys,
     which are looked at with ``align: key``: else only their number counts.
 
@@ -93,7 +93,7 @@ def results(rule: Rule, response: Response, keys: Sequence[Key | None]) -> list[
         if found is not None:
             start, end, raws = found
             response.array = (start, end)
-            return _aligned(rule, raws, response.body[start:end], keys)
+            return _aligned(rule, raws, response.body, (start, end), keys)
         span = span_of(response.body, at)
         if span is None:
             return None
@@ -102,23 +102,29 @@ def results(rule: Rule, response: Response, keys: Sequence[Key | None]) -> list[
         return None
 
 
-def _read_exactly(rule: Rule, value: bytes, keys: Sequence[Key | None]) -> list[bytes] | None:
+def _read_exactly(rule: Rule, value: bytes, keys: Sequence[Key | None]) -> Sequence[bytes] | None:
     is_list = value.startswith(b"[")
     if not is_list:
         if rule.response.align is not Align.SINGLE:
             return None
         parse(value)
         return [value]
-    return _aligned(rule, list(map(bytes, parse_array(value))), value, keys)
+    return _aligned(rule, list(map(bytes, parse_array(value))), value, (0, len(value)), keys)
 
 
 def _aligned(
-    rule: Rule, raws: list[bytes], array: bytes, keys: Sequence[Key | None]
-) -> list[bytes] | None:
-    """The elements of ``array`` as the results of what was sent."""
+    rule: Rule,
+    raws: Sequence[bytes],
+    body: bytes,
+    span: tuple[int, int],
+    keys: Sequence[Key | None],
+) -> Sequence[bytes] | None:
+    """The elements of the array at ``span`` of ``body`` as the results of what was sent."""
     if len(raws) != len(keys) or rule.response.align is Align.LOOKUP:
         return None
-    return _by_key(rule, raws, array, keys) if rule.response.align is Align.KEY else raws
+    if rule.response.align is not Align.KEY:
+        return raws
+    return _by_key(rule, list(raws), body[span[0] : span[1]], keys)
 
 
 def _by_key(

@@ -11,6 +11,8 @@ from cpython.unicode cimport PyUnicode_AsUTF8AndSize
 from libc.stdint cimport uint8_t, uint16_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
+from rules._scan cimport piece, steady
+
 
 cdef extern from "blake2b.h" nogil:
     void b2b_each(int n, const uint8_t** texts, const size_t* sizes, uint8_t** digests,
@@ -223,15 +225,18 @@ def all_differ(list keys not None):
 
 def claim_fields(bytes head not None, fingerprints):
     """``head`` and all fingerprints. None where one of them is none."""
-    cdef Py_ssize_t size = PyBytes_GET_SIZE(head)
-    fields = PyBytes_FromStringAndSize(NULL, size + FINGERPRINT * len(fingerprints))
+    cdef Py_ssize_t i, length, size = PyBytes_GET_SIZE(head), count = len(fingerprints)
+    cdef const char* text
+    fields = PyBytes_FromStringAndSize(NULL, size + FINGERPRINT * count)
     cdef char* out = PyBytes_AS_STRING(fields)
     memcpy(out, PyBytes_AS_STRING(head), size)
     out += size
-    for one in fingerprints:
-        if type(one) is not bytes or PyBytes_GET_SIZE(one) != FINGERPRINT:
+    fingerprints = steady(fingerprints)
+    for i in range(count):
+        text = piece(fingerprints, i, &length)
+        if text == NULL or length != FINGERPRINT:
             return None
-        memcpy(out, PyBytes_AS_STRING(one), FINGERPRINT)
+        memcpy(out, text, FINGERPRINT)
         out += FINGERPRINT
     return fields
 
@@ -239,24 +244,28 @@ def claim_fields(bytes head not None, fingerprints):
 def commit_words(fingerprints, results, bytes head not None):
     """Done records as words of a Redis command, each behind the end of the word before it:
     ``head``, fingerprint, result. None where one of them has no fingerprint or no result."""
-    cdef Py_ssize_t size = 0, length
+    cdef Py_ssize_t i, length, size = 0, count = len(results)
+    cdef const char* text
+    cdef const char* fingerprint
     cdef char* out
-    if len(fingerprints) != len(results) or PyBytes_GET_SIZE(head) != DONE_HEAD:
+    if len(fingerprints) != count or PyBytes_GET_SIZE(head) != DONE_HEAD:
         return None
-    for result in results:
-        if type(result) is not bytes:
+    fingerprints, results = steady(fingerprints), steady(results)
+    for i in range(count):
+        if piece(results, i, &length) == NULL:
             return None
-        size += word_size(USUAL_HEAD + PyBytes_GET_SIZE(result))
+        size += word_size(USUAL_HEAD + length)
     cdef bytes words = PyBytes_FromStringAndSize(NULL, size)
     out = PyBytes_AS_STRING(words)
-    for fingerprint, result in zip(fingerprints, results):
-        if type(fingerprint) is not bytes or PyBytes_GET_SIZE(fingerprint) != FINGERPRINT:
+    for i in range(count):
+        text = piece(fingerprints, i, &length)
+        if text == NULL or length != FINGERPRINT:
             return None
-        length = PyBytes_GET_SIZE(result)
+        fingerprint, text = text, piece(results, i, &length)
         out = before_word(out, USUAL_HEAD + length, True)
         memcpy(out, PyBytes_AS_STRING(head), DONE_HEAD)
-        memcpy(out + DONE_HEAD, PyBytes_AS_STRING(fingerprint), FINGERPRINT)
-        memcpy(out + USUAL_HEAD, PyBytes_AS_STRING(result), length)
+        memcpy(out + DONE_HEAD, fingerprint, FINGERPRINT)
+        memcpy(out + USUAL_HEAD, text, length)
         out += USUAL_HEAD + length
     return words
 

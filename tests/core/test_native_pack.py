@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.guard import request_of, response_of
 from proxy.core import codec
 from proxy.core.keys import KeyMaker
 from proxy.core.native import (
@@ -23,7 +24,10 @@ from proxy.core.native import (
 )
 from proxy.core.record import Commit, Done
 from proxy.store.pipe import words
+from rules.native import array_reader, item_reader
 from rules.packed import PackedKeys
+from rules.pointer import Pointer
+from tests.rules.making import request, rule
 
 pytestmark = pytest.mark.skipif(not IS_HERE, reason="the pure build has nothing native")
 
@@ -143,6 +147,32 @@ def test_commits_and_claims_are_packed_as_one_by_one(
     wanted = b"".join(codec.encode_commits(steps, TOKEN, Before()))
     assert commit_words(prints, results, codec.usual_head(TOKEN, at)) == wanted
     assert claim_fields(b"head", prints) == b"head" + b"".join(prints)
+
+
+@pytest.mark.parametrize("size", [1, 3, 200])
+def test_what_was_read_natively_is_packed_as_its_lists(size: int) -> None:
+    assert commit_words is not None
+    assert claim_fields is not None
+    read = item_reader(rule(request("/notifications")))
+    found = array_reader(Pointer("/results"))
+    assert read is not None
+    assert found is not None
+    items, answered = read(request_of(size), 1000), found(response_of(size))
+    assert items is not None
+    assert answered is not None
+    prints, results = items[1], answered[2]
+    assert type(prints) is type(results) is not list
+    assert len(prints) == len(results) == size
+    head = codec.usual_head(TOKEN, 7)
+    wanted = commit_words(list(prints), list(results), head)
+    assert wanted is not None
+    for one in (prints, list(prints), tuple(prints)):
+        for other in (results, list(results), tuple(results)):
+            assert commit_words(one, other, head) == wanted
+    assert claim_fields(b"head", prints) == claim_fields(b"head", list(prints))
+    assert claim_fields(b"head", results) is None  # they are no fingerprints
+    assert commit_words(results, results, head) is None
+    assert commit_words(prints[1:], results, head) is None
 
 
 def test_what_is_not_usual_is_left_to_others() -> None:

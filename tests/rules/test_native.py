@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 from hashlib import blake2b
 
 import pytest
@@ -18,10 +19,10 @@ from rules.model import Batch, Fields
 from rules.native import (
     IS_HERE,
     array_reader,
-    cut,
     ended,
     ended_each,
     item_reader,
+    longest,
     member_finder,
 )
 from rules.packed import PackedKeys
@@ -51,9 +52,9 @@ def natively(ruled: object, body: bytes, most: int = 1000) -> tuple[object, ...]
     read = reader(body, most)
     if read is None:
         return None
-    packed, prints, span, places = read
+    packed, prints, span, items = read
     keys = PackedKeys(packed, len(prints), len(ruled.request.key))  # type: ignore[attr-defined]
-    return list(keys), prints, span, cut(body, places)
+    return list(keys), prints, span, items
 
 
 def agrees(ruled: object, body: bytes) -> bool:
@@ -268,6 +269,14 @@ def test_what_is_around_may_not_hide_what_is_wrong(text: str) -> None:
 # ---- results with an ending ---------------------------------------------------------------------
 
 
+def elements(results: list[bytes]) -> Sequence[bytes]:
+    """As a service's answer gives them; as they are where one of them is not read natively."""
+    reader = array_reader(Pointer(""))
+    assert reader is not None
+    found = reader(b"[" + b", ".join(results) + b"]")
+    return results if found is None or found[2] != results else found[2]
+
+
 @settings(max_examples=1000)
 @given(
     st.lists(json_text(depth=2).map(str.encode) | st.sampled_from([b'{"id":1}', b'{"a":"x"}'])),
@@ -283,10 +292,9 @@ def test_an_answer_is_the_same_from_columns_and_from_rows(
 
     ruled = rule(None, response(fields=fields))
     base = b'{"results":[],"n":1}'
-    rows = [Row(result, flag, 1_700_000_000_123) for result in results]
-    assert render(ruled, base, AlikeRows(results, flag, 1_700_000_000_123)) == render(
-        ruled, base, rows
-    )
+    wanted = render(ruled, base, [Row(result, flag, 1_700_000_000_123) for result in results])
+    for columns in (results, elements(results)):
+        assert render(ruled, base, AlikeRows(columns, flag, 1_700_000_000_123)) == wanted
 
 
 def test_a_name_that_may_stand_in_a_result_is_looked_at_closely() -> None:
@@ -303,8 +311,11 @@ def test_a_name_that_may_stand_in_a_result_is_looked_at_closely() -> None:
         b"7",
         b' {"a":1}',
     ):
-        assert ended([b'{"id":1}', other], b"}", names) is None
+        for results in ([b'{"id":1}', other], [other, b'{"id":1}']):
+            assert ended(results, b"}", names) is None
+            assert ended(elements(results), b"}", names) is None
     assert ended([], b"}", names) == b"[]"
+    assert ended(elements([]), b"}", names) == b"[]"
 
 
 def test_each_result_may_have_its_own_ending_or_none() -> None:
@@ -320,14 +331,29 @@ def test_each_result_may_have_its_own_ending_or_none() -> None:
         ended_each([b"{}"], [], names)
 
 
-def test_places_of_another_body_are_refused() -> None:
-    reader = item_reader(SHAPES[0])
+@pytest.mark.parametrize("count", [0, 1, 2, 127, 128, 129, 700])
+def test_an_arrays_elements_read_as_their_list(count: int) -> None:
+    """Its own memory grows as it is filled."""
+    wanted = [b"%d" % (n * n) for n in range(count)]
+    reader = array_reader(Pointer(""))
     assert reader is not None
-    read = reader(b'{"items":[{"key":1}]}', 9)
-    assert read is not None
-    assert cut(b'{"items":[{"key":2}]}', read[3]) == [b'{"key":2}']
-    with pytest.raises(ValueError, match="body"):
-        cut(b"{}", read[3])
+    found = reader(b"[ " + b" , ".join(wanted) + b"]")
+    assert found is not None
+    read = found[2]
+    assert read == wanted
+    assert wanted == list(read)
+    assert len(read) == count
+    assert read[: count // 2] == wanted[: count // 2]
+    assert read[::-1] == wanted[::-1]
+    assert read != [*wanted, b""]
+    other: object = b"".join(wanted)
+    assert read != other
+    assert max([longest(read)] if count else [0]) == max(map(len, wanted), default=0)
+    for index in (count, -count - 1):
+        with pytest.raises(IndexError):
+            read[index]
+    for index in range(-count, count):
+        assert read[index] == wanted[index]
 
 
 # ---- hashing ------------------------------------------------------------------------------------

@@ -1,0 +1,58 @@
+# Many texts as places in one. Law: it reads as the list of bytes that it stands for.
+#
+# Of most batches nobody looks at a single fingerprint or result but the code that packs them: a
+# hundred objects are not made, and not fetched again one by one when the service has answered.
+
+cdef class Slices:
+    """Parts of ``text``, in any order."""
+
+    def __cinit__(self, bytes text not None):
+        self.text = text
+        self._places = NULL
+        self.count = self._room = 0
+
+    def __dealloc__(self):
+        PyMem_Free(self._places)
+
+    cdef int add(self, Py_ssize_t start, Py_ssize_t end) except -1:
+        cdef Py_ssize_t* places
+        if self.count == self._room:
+            self._room = 2 * self._room or ROOM
+            places = <Py_ssize_t*> PyMem_Realloc(self._places, self._room * PLACE)
+            if places == NULL:
+                raise MemoryError
+            self._places = places
+        self._places[2 * self.count] = start
+        self._places[2 * self.count + 1] = end
+        self.count += 1
+        return 0
+
+    @property
+    def longest(self):
+        """Bytes of the longest."""
+        cdef Py_ssize_t i, most = 0
+        for i in range(self.count):
+            most = max(most, self._places[2 * i + 1] - self._places[2 * i])
+        return most
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        cdef Py_ssize_t i
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(self.count))]
+        i = index
+        if i < 0:
+            i += self.count
+        if not 0 <= i < self.count:
+            raise IndexError(index)
+        return self.text[self._places[2 * i] : self._places[2 * i + 1]]
+
+    def __iter__(self):
+        return iter(self[:])
+
+    def __eq__(self, other):
+        if not isinstance(other, (Slices, list, tuple)):
+            return NotImplemented
+        return self[:] == list(other)

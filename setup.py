@@ -89,10 +89,10 @@ COMPILED = [
     "proxy/store/breaker.py",
     "proxy/store/guard.py",
     "proxy/store/link.py",
-    "proxy/store/outage.py",
     "proxy/store/pipe.py",
     "proxy/store/receive.py",
     "proxy/store/redis.py",
+    "proxy/store/replies.py",
     "proxy/store/scripts.py",
     "proxy/store/sealed.py",
     "proxy/store/topology.py",
@@ -125,12 +125,15 @@ def compiled() -> list[Extension]:
 
     # One group in one C file: calls between modules are C calls. The library has a name of its
     # own, or it would be called after a hash of the list. -O3 takes longer and measures the same.
-    return mypycify(
+    modules = mypycify(
         ["--strict", "--explicit-package-bases", *COMPILED],
         opt_level="2",
         debug_level="0",
         group_name="idemproxy",
     )
+    for module in modules:  # nobody outside calls its functions: the calls need no table
+        module.extra_compile_args += ["-fvisibility=hidden", "-fno-semantic-interposition"]
+    return modules
 
 
 # "native": without mypyc's part, for the sanitizers' run.

@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Callable
 from typing import Final
 
-from proxy.core.upstream import Call, Purpose
+from proxy.core.upstream import Call, Headers, Purpose
 from proxy.exchange import Exchange
 
 _OF_THE_BODY: Final = frozenset(
@@ -43,10 +43,15 @@ _OF_THE_BODY: Final = frozenset(
 def batch_call(exchange: Exchange, body: bytes, purpose: Purpose) -> Call:
     """Forward ``body``, all or a part of the exchange's batch, with the client's own headers."""
     headers = exchange.headers
-    if any(name.lower() in _REWRITTEN for name, _ in headers):
+    if exchange.kept is None and follow_from_body(headers):
         whole = body == exchange.batch.whole
         headers = tuple((n, _rewritten(n.lower(), v, body, whole)) for n, v in headers)
-    return Call(exchange.method, exchange.target, headers, body, purpose)
+    return Call(exchange.method, exchange.target, headers, body, purpose, exchange.kept)
+
+
+def follow_from_body(headers: Headers) -> bool:
+    """Whether one of the lines is another with another body."""
+    return any(name.lower() in _REWRITTEN for name, _ in headers)
 
 
 def lookup_call(exchange: Exchange, method: str, target: str, body: bytes | None) -> Call:

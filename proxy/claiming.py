@@ -10,6 +10,7 @@ from proxy.core.fates import AlikeFates
 from proxy.core.record import Busy, ClaimReply, Done, InDoubt, Mismatch, Won
 from proxy.errors import StoreUnavailable
 from proxy.run import Round, Run
+from proxy.store.replies import sole
 
 
 def note_claims(
@@ -21,28 +22,18 @@ def note_claims(
     """Decide what was done before, and note what was won and what nobody answered for. The busy
     items, and for how many more milliseconds each is held."""
     busy: dict[int, int] = {}
-    kinds = set(map(type, replies))
-    if kinds == {Won}:
-        _win(rnd, indexes, replies)  # type: ignore[arg-type]
+    first = sole(replies)
+    if isinstance(first, Won):  # all are mine, and for the first time
+        rnd.won = dict.fromkeys(indexes, first)
+        rnd.suspects = len(indexes) if first.suspect else 0
         return busy
-    if kinds == {Done}:
+    if set(map(type, replies)) == {Done}:
         _replay(run, rnd, indexes, replies)  # type: ignore[arg-type]
     else:
         _sort_out_each(run, rnd, indexes, replies, busy)
     if rnd.won:
         rnd.suspects = sum([won.suspect for won in rnd.won.values()])
     return busy
-
-
-def _win(rnd: Round, indexes: Sequence[int], replies: Sequence[Won]) -> None:
-    """All of them are mine: mostly for the first time, which is one reply for each."""
-    first = replies[0]
-    if replies.count(first) == len(indexes):
-        rnd.won = dict.fromkeys(indexes, first)
-        rnd.suspects = len(indexes) if first.suspect else 0
-    else:
-        rnd.won.update(zip(indexes, replies, strict=True))
-        rnd.suspects = sum([won.suspect for won in replies])
 
 
 def _replay(run: Run, rnd: Round, indexes: Sequence[int], records: Sequence[Done]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from proxy.core.upstream import Headers
+from proxy.core.upstream import Headers, KeptHead
 from rules.model import Batch, Rule
 
 
@@ -14,7 +14,7 @@ class Exchange(Struct, frozen=True):
     ``target``: raw path and query. ``headers``: what goes upstream, end-to-end only, with request
     id, Via and X-Forwarded-* set, without framing, Content-Encoding, Expect or Accept-Encoding.
     ``scope``: the scope's values in the rule's order. ``may_split`` False: a signed request,
-    forwarded whole or not at all.
+    forwarded whole or not at all. ``kept``: the head, where another request's was the same.
     """
 
     rule: Rule
@@ -26,6 +26,7 @@ class Exchange(Struct, frozen=True):
     request_id: str
     may_split: bool = True
     trace_id: str = ""
+    kept: KeptHead | None = None
 
 
 class Answer(Struct, frozen=True):

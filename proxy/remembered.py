@@ -14,6 +14,8 @@ from typing import Final
 from msgspec.structs import replace
 
 from proxy.arrival import Arrival
+from proxy.calls import follow_from_body
+from proxy.core.upstream import KeptHead
 from proxy.edge.parsed import RequestHead
 from proxy.exchange import Exchange
 from proxy.headers import first
@@ -29,7 +31,7 @@ _OWN_ID: Final = "X-Request-Id"
 class RememberedHead:
     """``exchange``: what was made of the head's first request, and its batch."""
 
-    __slots__ = ("_at", "_exchange", "_lines", "_method", "_path", "rules")
+    __slots__ = ("_at", "_exchange", "_kept", "_lines", "_method", "_path", "rules")
 
     def __init__(
         self, message: RequestHead, rules: RuleSet, arrival: Arrival, exchange: Exchange
@@ -43,6 +45,9 @@ class RememberedHead:
         # A client's own id, where it gave a good one, is the same for as long as its head is.
         given = first(arrival.headers, "x-request-id") == exchange.request_id
         self._at = None if given else exchange.headers.index((_OWN_ID, exchange.request_id))
+        self._kept: KeptHead | None = None
+        if not follow_from_body(exchange.headers):
+            self._kept = KeptHead(self._at)
 
     def fits(self, message: RequestHead, rules: RuleSet) -> bool:
         """Whether ``message`` has this very head, under the same rules."""
@@ -75,6 +80,7 @@ class RememberedHead:
             identity,
             known.may_split,
             known.trace_id,
+            self._kept,
         )
 
 

@@ -206,6 +206,8 @@ class Run:
 
 def are_all(indexes: Sequence[int], count: int) -> bool:
     """Whether these are the indexes of all ``count`` items, in order."""
+    if isinstance(indexes, range):  # of nearly every batch
+        return indexes == range(count)
     return len(indexes) == count and list(indexes) == list(range(count))
 
 

@@ -19,8 +19,8 @@ from proxy.errors import StoreUnavailable
 from proxy.observe import Observer
 from proxy.run import Round, Run, are_all
 from proxy.store.base import Settles, Store
-from proxy.store.outage import has_outage
 from proxy.store.receive import Receiver
+from proxy.store.replies import has_outage
 from proxy.waiting import Waiting
 
 log = logging.getLogger("proxy.settling")

@@ -159,7 +159,7 @@ class _TracedUpstream:
             _NAMES[call.purpose], kind=self._client, attributes=attributes
         ) as span:
             said = await self._inner.call(
-                replace(call, headers=_with_context(call.headers)), timeout
+                replace(call, headers=_with_context(call.headers), kept=None), timeout
             )
             if isinstance(said, Reply):
                 span.set_attribute("http.response.status_code", said.status)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from proxy.core.prompt import Told
-from proxy.core.upstream import Call, Fault, Headers, NoReply, Reply
+from proxy.core.upstream import Call, Fault, Headers, KeptHead, NoReply, Reply
 from proxy.edge.coding import TooLarge, Undecodable, decode
 from proxy.edge.known import Response
 from proxy.edge.origin import OriginClient
@@ -44,14 +44,10 @@ class HttpUpstream:
 
     def ask(self, call: Call, timeout: float, to: Told) -> bool:
         """As ``proxy.core.prompt.PromptUpstream``."""
+        data = self._as_bytes(call)
+        asker = _Asker(self, to)
         return self._origin.begin(
-            call.method,
-            call.target,
-            _headers(call),
-            call.body,
-            timeout=timeout,
-            limit=self._max_response,
-            to=_Asker(self, to),
+            call.method, data, timeout=timeout, limit=self._max_response, to=asker
         )
 
     def reply(self, response: Response) -> Reply | NoReply:
@@ -63,6 +59,28 @@ class HttpUpstream:
 
     async def close(self) -> None:
         await self._origin.close()
+
+    def _as_bytes(self, call: Call) -> bytes:
+        """The request as it is written; a head that is kept is made once."""
+        kept, body = call.kept, call.body
+        if kept is None or not body:
+            return self._origin.head(call.method, call.target, _headers(call)) + body
+        parts = kept.parts
+        if parts is None:
+            parts = kept.parts = self._parts(call, kept)
+        own = b"" if kept.id_at is None else call.headers[kept.id_at][1].encode("latin-1")
+        return b"".join((parts[0], own, parts[1], b"%d\r\n\r\n" % len(body), body))
+
+    def _parts(self, call: Call, kept: KeptHead) -> tuple[bytes, bytes]:
+        """What stands before the request's id, and what behind it, up to the length."""
+        whole = self._origin.head(call.method, call.target, _headers(call))
+        head, name, _ = whole.rpartition(b"Content-Length: ")
+        if kept.id_at is None:
+            return head + name, b""
+        line = ": ".join(call.headers[kept.id_at]).encode("latin-1") + b"\r\n"
+        before, own, behind = head.partition(line)
+        value = call.headers[kept.id_at][1]
+        return before + own[: -len(value) - 2], b"\r\n" + behind + name
 
     def _decoded(self, status: int, headers: Headers, body: bytes) -> Reply:
         """Some services encode whatever was asked for. What cannot be decoded keeps its label.

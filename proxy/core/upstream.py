@@ -22,15 +22,30 @@ class Purpose(StrEnum):
     LOOKUP = "lookup"
 
 
+class KeptHead:
+    """A request's head that is sent again and again, as a client sends one on a connection: all but
+    the request's own id and the body's length stays. ``id_at``: which of the headers that id is;
+    None: it is the client's, and stays as well. ``parts``: what stands before the id and behind
+    it, once a head was written."""
+
+    __slots__ = ("id_at", "parts")
+
+    def __init__(self, id_at: int | None) -> None:
+        self.id_at = id_at
+        self.parts: tuple[bytes, bytes] | None = None
+
+
 class Call(Struct, frozen=True):
     """``target`` is the raw path and query for the request line; ``headers`` are end-to-end
-    headers, complete but for Host defaults and framing, which the client library makes."""
+    headers, complete but for Host defaults and framing, which the client library makes. ``kept``:
+    shared by calls of which all but id and body is the same."""
 
     method: str
     target: str
     headers: Headers
     body: bytes
     purpose: Purpose = Purpose.BATCH
+    kept: KeptHead | None = None
 
 
 class Reply(Struct, frozen=True):

@@ -157,7 +157,7 @@ class OriginClient:
         ``timeout`` in seconds covers all of it. ``headers`` are as for ``send``. Raises
         OriginError.
         """
-        data = self._head(method, target, headers) + body  # first: where it fails, no line is held
+        data = self.head(method, target, headers) + body  # first: where it fails, no line is held
         began = self._loop.time()
         line = await self._take(min(timeout, self._connect_timeout))
         clock = Clock(line)
@@ -174,19 +174,10 @@ class OriginClient:
         return await self.read(line, clock, limit)
 
     def begin(
-        self,
-        method: str,
-        target: str,
-        headers: Headers,
-        body: bytes,
-        *,
-        timeout: float,
-        limit: int,
-        to: ToldOrigin,
+        self, method: str, data: bytes, *, timeout: float, limit: int, to: ToldOrigin
     ) -> bool:
-        """``ask`` without a task, which tells ``to`` in a later turn of the loop. False: no
-        connection is idle, and nothing was sent."""
-        data = self._head(method, target, headers) + body
+        """``ask`` without a task, which tells ``to`` in a later turn of the loop. ``data``: the
+        request's head and body. False: no connection is idle, and nothing was sent."""
         line = self._pool.take_idle()
         if line is None:
             return False
@@ -248,7 +239,7 @@ class OriginClient:
         clock = Clock(line)
         upload: asyncio.Task[None] | None = None
         try:
-            head = self._head(method, target, headers)
+            head = self.head(method, target, headers)
             if isinstance(body, bytes):
                 write(line, head + body, method)
                 clock.start(head_timeout)
@@ -285,7 +276,8 @@ class OriginClient:
         except (ClientError, OSError) as error:
             raise OriginError("unreachable", name_of(error), sent=False) from error
 
-    def _head(self, method: str, target: str, headers: Headers) -> bytes:
+    def head(self, method: str, target: str, headers: Headers) -> bytes:
+        """A request's head as bytes; ``headers`` are as for ``send``."""
         lines = [f"{method} {target} HTTP/1.1"]
         if first(headers, "host") is None:
             lines.append(self._host)

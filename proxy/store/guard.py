@@ -22,8 +22,8 @@ from proxy.store.base import (
     StoreInfo,
 )
 from proxy.store.breaker import Breaker
-from proxy.store.outage import has_outage
 from proxy.store.receive import Receiver
+from proxy.store.replies import has_outage
 
 _T = TypeVar("_T")
 _TOO_LATE: Final = "the store did not answer in time"

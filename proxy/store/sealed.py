@@ -24,10 +24,20 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from msgspec.structs import replace
 
-from proxy.core.record import Commit, Done, Record, Settlement, Stands, Terms
+from proxy.core.record import (
+    Applied,
+    Commit,
+    Done,
+    Record,
+    Settlement,
+    Stands,
+    Terms,
+    Won,
+)
 from proxy.errors import ConfigError, StoreUnavailable
 from proxy.store.base import Claims, PromptStore, ScannableStore, Settles, StoreInfo
 from proxy.store.receive import Mapped, Receiver
+from proxy.store.replies import sole
 
 _NONCE: Final = 12
 _log: Final = logging.getLogger(__name__)
@@ -173,12 +183,17 @@ class SealedStore:
         return [self._sealed(key, step) for key, step in zip(keys, steps, strict=True)]
 
     def _open_claims(self, keys: Sequence[bytes], replies: Claims) -> Claims:
+        if type(sole(replies)) is Won:
+            return replies
+        done = Done  # a name of this function's own: a hundredth of what 100 replays cost
         for at, reply in enumerate(replies):
-            if type(reply) is Done and reply.sealed:
+            if type(reply) is done and reply.sealed:
                 replies[at] = self._opened(keys[at], reply)
         return replies
 
     def _open_settles(self, keys: Sequence[bytes], replies: Settles) -> Settles:
+        if type(sole(replies)) is Applied:
+            return replies
         for at, reply in enumerate(replies):
             if type(reply) is Stands and reply.record.sealed:
                 replies[at] = Stands(self._opened(keys[at], reply.record))

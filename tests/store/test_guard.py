@@ -23,7 +23,7 @@ from proxy.store.base import ScannableStore, StoreInfo
 from proxy.store.breaker import FAILURES, PAUSE, PAUSE_MAX, Breaker
 from proxy.store.guard import GuardedStore
 from proxy.store.memory import MemoryStore
-from proxy.store.outage import has_outage
+from proxy.store.replies import has_outage, sole
 from proxy.store.scripts import SlotMoves
 from tests.fakes.prompt import Prompt
 from tests.store.stands import PRINT, TERMS, keys, token
@@ -285,3 +285,14 @@ def test_an_outage_among_the_answers_is_seen_whatever_its_kind(
     assert has_outage([*[Applied()] * others, outage])
     assert has_outage([outage, *[Lost()] * others])
     assert not has_outage([Applied(), Lost()][:others])
+
+
+def test_the_sole_reply_is_one_object_and_no_likeness() -> None:
+    one = Applied()
+    assert sole([one] * 3) is one
+    assert sole([one]) is one
+    assert sole([]) is None
+    assert sole([one, Lost(), one]) is None
+    assert sole([Lost(), one]) is None
+    numbers = [float("nan")] * 2
+    assert sole(numbers) is numbers[0]

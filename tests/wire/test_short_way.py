@@ -131,6 +131,45 @@ async def test_a_head_that_is_known_changes_nothing(request_: bytes) -> None:
 
 
 @pytest.mark.parametrize(
+    "lines",
+    [
+        (),
+        ("X-Request-Id: mine",),
+        ("x-request-ID: mine",),
+        ("X-Request-Id: not one",),
+        ("X-Note: X-Request-Id: mine", "X-Note: Content-Length: 7"),
+        ("Content-Digest: sha-256=:AAAA:",),
+        ("Idempotency-Key: k-1",),
+        ("X-Name: \u00e9",),
+    ],
+    ids=["plain", "own id", "its case", "bad id", "odd values", "digest", "key", "latin-1"],
+)
+async def test_whole_batches_behind_a_known_head_are_forwarded_alike(
+    lines: tuple[str, ...],
+) -> None:
+    """Each with its own id and length, all else as the first one's."""
+    forwarded: list[list[tuple[object, ...]]] = []
+    for short in (True, False):
+        async with RawUpstream(echo) as upstream, gateway(upstream.url, short=short) as proxy:
+            async with proxy.connect() as client:
+                for orders in ('{"id":"a"}', '{"id":"b"},{"id":"c"}', '{"id":"%s"}' % ("d" * 99)):
+                    client.write(post(b'{"orders":[%b]}' % orders.encode(), *lines))
+                    response = await client.response()
+                    assert response.status == 200
+                    (identity,) = response.values("x-request-id")
+                    assert upstream.received[-1].values("x-request-id") == [identity]
+            assert proxy.server.requests_count == (0 if short else 3)
+        seen: list[tuple[object, ...]] = []
+        for received in upstream.received:
+            peer = {"x-forwarded-for", "x-request-id"}
+            headers = [(n, v if n.lower() not in peer else "") for n, v in received.headers]
+            seen.append((received.line, headers, received.body))
+        forwarded.append(seen)
+    assert forwarded[0] == forwarded[1]
+    assert len(forwarded[0]) == 3
+
+
+@pytest.mark.parametrize(
     ("lines", "kept"),
     [((), False), (("X-Request-Id: mine",), True), (("X-Request-Id: not one",), False)],
     ids=["none", "its own", "a bad one"],

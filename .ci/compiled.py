@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 COPY = ROOT / "build" / "compiled"
 STAMP = COPY / "build" / "made-from"
 SKIPPED = {"build", "dist", "node_modules", "artifacts", "results", "__pycache__"}
-SOURCES = {".py", ".pyi", ".pyx", ".pxi", ".h"}
+SOURCES = {".py", ".pyi", ".pyx", ".pxd", ".pxi", ".h"}
 DEBIAN = Path("/etc/debian_version")
 
 

@@ -16,8 +16,8 @@ from proxy.claiming import note_claims
 from proxy.core.fate import Code, Outcome, echo_of, failed
 from proxy.core.keys import KeyMaker
 from proxy.core.plan import Plan
-from proxy.core.record import ClaimReply, Release
-from proxy.errors import Problem, StoreUnavailable
+from proxy.core.record import Release
+from proxy.errors import Problem
 from proxy.forward import Forwarder
 from proxy.leases import store_unavailable
 from proxy.observe import Observer
@@ -162,24 +162,20 @@ class Rounds:
             return {}
         keys, fingerprints = _claim_of(run, indexes)
         replies = await self._asking.claim(run, keys, fingerprints, rnd.token)
-        return self.note(run, rnd, indexes, replies)
-
-    def note(
-        self,
-        run: Run,
-        rnd: Round,
-        indexes: Sequence[int],
-        replies: Sequence[ClaimReply | StoreUnavailable],
-    ) -> dict[int, int]:
-        """Note what a claim came to, and hold what was won. Who holds the rest for how long."""
         busy = note_claims(run, rnd, indexes, replies)
-        if rnd.won:
-            rnd.open.update(rnd.won)
-            keys = run.store_keys
-            if len(rnd.won) < len(keys):
-                keys = [keys[i] for i in rnd.won]
-            self._waiting.hold(keys)  # type: ignore[arg-type] # what was claimed has a key
+        self.hold(run, rnd)
         return busy
+
+    def hold(self, run: Run, rnd: Round) -> None:
+        """What the round won is held in this process from now on; in the turn of the loop in which
+        that was noted."""
+        if not rnd.won:
+            return
+        rnd.open.update(rnd.won)
+        keys = run.store_keys
+        if len(rnd.won) < len(keys):
+            keys = [keys[i] for i in rnd.won]
+        self._waiting.hold(keys)  # type: ignore[arg-type] # what was claimed has a key
 
     async def _refuse(
         self, run: Run, rnd: Round, items: Sequence[int], *, everything: bool

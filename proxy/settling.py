@@ -185,12 +185,15 @@ class Settler:
     def answered(
         self, run: Run, rnd: Round, steps: Sequence[Settlement], said: Settles | StoreUnavailable
     ) -> Sequence[SettleReply | None]:
-        """As ``settle_each``."""
+        """As ``settle_each``, but for ``end``."""
         keys = _keyed(run)
         replies: Sequence[SettleReply | StoreUnavailable]
         replies = unanswered(run, said, len(keys)) if isinstance(said, StoreUnavailable) else said
-        self._end(rnd, range(len(keys)), keys)
         return self._told(run, rnd, keys, steps, replies)
+
+    def end(self, run: Run, rnd: Round) -> None:
+        """Nothing of such a batch is held any more."""
+        self._end(rnd, range(run.items), _keyed(run))
 
     def _end(self, rnd: Round, indexes: Sequence[int], keys: Sequence[bytes]) -> None:
         rnd.open.difference_update(indexes)

@@ -16,6 +16,7 @@ from typing import Any
 
 from proxy.adopting import WORTH_A_DRAFT, Adopting
 from proxy.asking import unanswered
+from proxy.claiming import note_claims
 from proxy.core.delivery import Delivery
 from proxy.core.plan import Plan
 from proxy.core.record import ClaimReply, Settlement
@@ -97,14 +98,18 @@ class Straight:
         replies: Sequence[ClaimReply | StoreUnavailable]
         firsts = plan.firsts
         replies = unanswered(run, said, len(firsts)) if isinstance(said, StoreUnavailable) else said
-        busy = way.rounds.note(run, rnd, firsts, replies)
+        busy = note_claims(run, rnd, firsts, replies)
         if len(rnd.won) < run.items:
+            way.rounds.hold(run, rnd)
             if run.is_decided and not rnd.bodyless:  # by replays alone
                 self._end()
             else:
                 self._go_on(partial(way.rounds.go_on, run, plan, rnd, busy))
             return
-        started = way.forwarder.ask(run, rnd, self)
+        try:
+            started = way.forwarder.ask(run, rnd, self)  # first, for it is waited for
+        finally:
+            way.rounds.hold(run, rnd)
         if started is None:
             self._go_on(partial(way.rounds.go_on, run, plan, rnd, busy))
         else:
@@ -129,9 +134,10 @@ class Straight:
             return
         items = range(run.items)
         self._steps = way.adopting.accepted(run, rnd, items, delivered.results)
-        run.in_flight.clear()
         self._then = Straight._settled
-        if not way.settler.ask(run, rnd, self._steps, self):
+        asked = way.settler.ask(run, rnd, self._steps, self)
+        run.in_flight.clear()
+        if not asked:
             self._see_through(partial(way.adopting.settle_each, run, rnd, items, self._steps))
         elif run.items >= WORTH_A_DRAFT:
             with suppress(Exception):  # it is raised again where the answer is made
@@ -141,7 +147,10 @@ class Straight:
         way, rnd, run = self._way, self._rnd, self._underway.run
         told = way.settler.answered(run, rnd, self._steps, said)
         way.adopting.reconcile(run, rnd, range(run.items), told)
-        self._end()
+        try:
+            self._end()
+        finally:  # whoever waits here for these keys is told in a later turn anyway
+            way.settler.end(run, rnd)
 
     def _end(self) -> None:
         self._underway.answer()

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+from rules.derived import once_each
 from rules.itemkeys import key_reader
 from rules.jsonshape import check_depth
 from rules.jsontext import parse, parse_array, span_of, text_of
@@ -53,19 +54,38 @@ class Response:
 def verdict(rule: Rule, response: Response) -> Verdict:
     """What the response says of the whole call: the first of the rule's conditions that holds,
     else REFUSED for a 4xx (408 and 499 are timeouts, and say nothing), else UNKNOWN."""
+    known = _by_status(rule)
+    said = known.get(response.status)
+    if said is None:
+        said, by_status = _judged(rule, response)
+        if by_status:
+            known[response.status] = said
+    return said
+
+
+@once_each
+def _by_status(_rule: Rule) -> dict[int, Verdict]:
+    """What a status says alone, once that was found out."""
+    return {}
+
+
+def _judged(rule: Rule, response: Response) -> tuple[Verdict, bool]:
+    """The verdict, and whether it is the status's alone."""
     status = response.status
     kind = f"{status // 100}xx"
+    by_status = True
     for meaning, conditions in rule.upstream.verdicts:
         for condition in conditions:
             statuses = condition.statuses
             if statuses and status not in statuses and kind not in statuses:
                 continue  # what most conditions come to, and without a call
+            by_status = by_status and not condition.needs_document
             document = response.document if condition.needs_document else MISSING
             if condition.holds(status, document):
-                return meaning
+                return meaning, by_status
     if 400 <= status < 500 and status not in (408, 499):
-        return Verdict.REFUSED
-    return Verdict.UNKNOWN
+        return Verdict.REFUSED, by_status
+    return Verdict.UNKNOWN, by_status
 
 
 # ---- results -----------------------------------------------------------------------------------

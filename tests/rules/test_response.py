@@ -71,11 +71,16 @@ def test_the_first_condition_that_holds_decides() -> None:
             (Verdict.ACCEPTED, (Condition(statuses=("2xx",)),)),
         )
     )
-    assert verdict(ruled, answer('{"code": 10}')) is Verdict.DUPLICATE
-    assert verdict(ruled, answer('{"code": 10.0}')) is Verdict.DUPLICATE
-    assert verdict(ruled, answer('{"code": 0}')) is Verdict.ACCEPTED
-    assert verdict(ruled, answer("code 10")) is Verdict.ACCEPTED
-    assert verdict(ruled, answer("", 418)) is Verdict.UNKNOWN
+    for _ in range(2):  # what was said once of a status holds for no other document and rule
+        assert verdict(ruled, answer('{"code": 10}')) is Verdict.DUPLICATE
+        assert verdict(ruled, answer('{"code": 10.0}')) is Verdict.DUPLICATE
+        assert verdict(ruled, answer('{"code": 0}')) is Verdict.ACCEPTED
+        assert verdict(ruled, answer("code 10")) is Verdict.ACCEPTED
+        assert verdict(ruled, answer("", 201)) is Verdict.ACCEPTED
+        assert verdict(ruled, answer("", 418)) is Verdict.UNKNOWN
+        assert verdict(rule(), answer("", 418)) is Verdict.REFUSED
+        assert verdict(ruled, answer("", 500)) is Verdict.DUPLICATE
+        assert verdict(rule(), answer("", 500)) is Verdict.UNKNOWN
 
 
 def test_a_document_is_parsed_once_and_missing_where_it_cannot_be() -> None:

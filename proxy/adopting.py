@@ -14,6 +14,7 @@ from proxy.core.commits import Commits
 from proxy.core.fate import Code, Fate, Outcome, failed, from_record, new, replayed
 from proxy.core.fates import AlikeFates
 from proxy.core.record import (
+    Applied,
     Commit,
     Conflict,
     MarkDoubt,
@@ -27,6 +28,7 @@ from proxy.observe import Observer
 from proxy.run import Round, Run, are_all
 from proxy.settling import Settler
 from proxy.stitch import draft
+from proxy.store.replies import sole
 from rules.lookup import same_content
 from rules.model import Align, Found, Looked, NotFound, Rule, Unsure
 from rules.native import longest
@@ -268,7 +270,7 @@ class Adopting:
         self, run: Run, rnd: Round, items: Sequence[int], replies: Sequence[SettleReply | None]
     ) -> None:
         """Take over what the store answered with an earlier commit that stands."""
-        if _OTHERS_FIRST.isdisjoint(map(type, replies)):
+        if type(sole(replies)) is Applied or _OTHERS_FIRST.isdisjoint(map(type, replies)):
             return
         for item, reply in zip(items, replies, strict=True):
             if type(reply) in _OTHERS_FIRST:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 from proxy.core.answer import Tally, headers_of, own_answer, proxy_headers, status_of, tally
@@ -14,8 +15,9 @@ from proxy.run import Draft, Run
 from rules.render import render
 
 
-def stitch(run: Run) -> tuple[Answer, BatchReport]:
-    """One ordered answer: the service's own where it refused everything, else item by item."""
+def stitch(run: Run) -> tuple[Answer, Callable[[], BatchReport]]:
+    """One ordered answer: the service's own where it refused everything, else item by item. Its
+    report is made when it is asked for: the answer is waited for."""
     fates = run.decided()
     counted = tally(fates)
     own = None
@@ -23,7 +25,8 @@ def stitch(run: Run) -> tuple[Answer, BatchReport]:
         spoken_of = sum(run.fates[index] is not None for index in run.upstream_decided)
         own = own_answer(counted, run.course, spoken_of)
     answer = _handed_on(own, counted) if own is not None else _stitched(run, fates, counted)
-    return answer, _report(run, counted, answer.status, passed=own is not None)
+    ended = run.clock()
+    return answer, partial(_report, run, counted, answer.status, ended, passed=own is not None)
 
 
 def draft(run: Run) -> None:
@@ -68,10 +71,10 @@ def _stitched(run: Run, fates: Sequence[Fate], counted: Tally) -> Answer:
 
 def report_refusal(run: Run, observer: Observer, status: int) -> None:
     """Report a request that was answered with a problem document of the proxy's own."""
-    observer.batch(_report(run, tally(run.decided()), status, passed=False))
+    observer.batch(_report(run, tally(run.decided()), status, run.clock(), passed=False))
 
 
-def _report(run: Run, counted: Tally, status: int, *, passed: bool) -> BatchReport:
+def _report(run: Run, counted: Tally, status: int, ended: float, *, passed: bool) -> BatchReport:
     if passed:
         result = "passed"
     elif not counted.failures:
@@ -86,7 +89,7 @@ def _report(run: Run, counted: Tally, status: int, *, passed: bool) -> BatchRepo
         result=result,
         status=status,
         outcomes={str(o): n for o, n in counted.outcomes.items()},
-        seconds=run.clock() - run.began,
+        seconds=ended - run.began,
         upstream_seconds=run.upstream_watch.seconds,
         waiting_seconds=run.waiting_watch.seconds,
         upstream_calls=run.upstream_calls,

@@ -51,7 +51,7 @@ class Underway:
             self._tell(error)
         else:
             self._tell(answer)  # first, for it is waited for
-            self._observer.batch(report)
+            self._observer.batch(report())
 
     def refuse(self, problem: Problem) -> None:
         if not self.over:

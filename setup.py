@@ -51,6 +51,7 @@ COMPILED = [
     "proxy/core/keys.py",
     "proxy/core/native.py",
     "proxy/core/plan.py",
+    "proxy/core/replays.py",
     # the driver
     "proxy/adopting.py",
     "proxy/asking.py",

@@ -8,6 +8,7 @@ from proxy.adopting import mismatch
 from proxy.core.fate import Outcome, from_record, from_records
 from proxy.core.fates import AlikeFates
 from proxy.core.record import Busy, ClaimReply, Done, InDoubt, Mismatch, Won
+from proxy.core.replays import Replays
 from proxy.errors import StoreUnavailable
 from proxy.run import Round, Run
 from proxy.store.replies import sole
@@ -22,6 +23,9 @@ def note_claims(
     """Decide what was done before, and note what was won and what nobody answered for. The busy
     items, and for how many more milliseconds each is held."""
     busy: dict[int, int] = {}
+    if isinstance(replies, Replays) and len(replies) == run.items:
+        run.alike = AlikeFates(replies.results, Outcome.REPLAYED, replies.processed_at)
+        return busy
     first = sole(replies)
     if isinstance(first, Won):  # all are mine, and for the first time
         rnd.won = dict.fromkeys(indexes, first)

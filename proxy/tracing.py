@@ -118,7 +118,7 @@ class _TracedStore:
         fingerprints: Sequence[bytes | None],
         token: bytes,
         terms: Terms,
-    ) -> list[ClaimReply | StoreUnavailable]:
+    ) -> Sequence[ClaimReply | StoreUnavailable]:
         with self._span("claim", keys):
             return await self._inner.claim(keys, fingerprints, token, terms)
 

@@ -69,8 +69,24 @@ cdef bint one_may_have(results, list endings, list names) except *:
             return may_have(begin, last + size - begin, names)
     if endings is not None:
         results = [result for result, ending in zip(results, endings) if ending is not None]
-    text = b"".join(results)
+    text = gathered(results)
     return may_have(PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text), names)
+
+
+cdef bytes gathered(results):
+    """All of them in one text."""
+    cdef Py_ssize_t i, length, size = 0, count = len(results)
+    cdef const char* text
+    for i in range(count):
+        piece(results, i, &length)
+        size += length
+    cdef bytes whole = PyBytes_FromStringAndSize(NULL, size)
+    cdef char* out = PyBytes_AS_STRING(whole)
+    for i in range(count):
+        text = piece(results, i, &length)
+        memcpy(out, text, length)
+        out += length
+    return whole
 
 
 cdef bint may_have(const char* begin, size_t size, list names) except *:

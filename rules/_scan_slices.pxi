@@ -1,4 +1,4 @@
-# Many texts as places in one. Law: it reads as the list of bytes that it stands for.
+# Many texts as parts of others. Law: they read as the list of bytes that they stand for.
 #
 # Of most batches nobody looks at a single fingerprint or result but the code that packs them: a
 # hundred objects are not made, and not fetched again one by one when the service has answered.
@@ -54,5 +54,33 @@ cdef class Slices:
 
     def __eq__(self, other):
         if not isinstance(other, (Slices, list, tuple)):
+            return NotImplemented
+        return self[:] == list(other)
+
+
+cdef class Tails:
+    """What stands behind the first ``at`` bytes of each of ``texts``. Raises ValueError where one
+    has fewer."""
+
+    def __cinit__(self, list texts not None, Py_ssize_t at):
+        for text in texts:
+            if type(text) is not bytes or not 0 <= at <= PyBytes_GET_SIZE(text):
+                raise ValueError("no bytes, or too few")
+        self.texts = list(texts)
+        self.at = at
+
+    def __len__(self):
+        return len(self.texts)
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return [text[self.at :] for text in self.texts[index]]
+        return self.texts[index][self.at :]
+
+    def __iter__(self):
+        return iter(self[:])
+
+    def __eq__(self, other):
+        if not isinstance(other, (Tails, list, tuple)):
             return NotImplemented
         return self[:] == list(other)

@@ -69,6 +69,9 @@ def longest(texts: Sequence[bytes]) -> int:
     return max(map(len, texts))
 
 
+tails: Final = _scan.Tails if IS_HERE else None
+"""What stands behind so many bytes of each of these texts."""
+
 ended: Final[Callable[[Sequence[bytes], bytes, list[bytes]], bytes | None] | None] = (
     _scan.ended if IS_HERE else None
 )

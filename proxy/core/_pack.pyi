@@ -1,7 +1,7 @@
 """Of the compiled build; ``proxy.core.native`` says where it is to be had."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from proxy.core.record import Done
 from rules.model import Key
@@ -22,6 +22,7 @@ def command(
 def commit_words(
     fingerprints: Sequence[bytes | None], results: Sequence[bytes | None], head: bytes
 ) -> bytes | None: ...
+def usual_time(values: Sequence[Any], usual: bytes) -> int | None: ...
 def records_each(
     values: Sequence[_T],
     usual: bytes,

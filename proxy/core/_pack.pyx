@@ -321,6 +321,33 @@ def command(bytes call not None, keys, bytes fields not None, Py_ssize_t more,
     return whole
 
 
+cdef uint64_t time_of(const char* record) noexcept nogil:
+    cdef uint64_t at = 0
+    cdef int i
+    for i in range(DONE_HEAD - 6, DONE_HEAD):
+        at = at << 8 | <uint8_t> record[i]
+    return at
+
+
+def usual_time(values, bytes usual not None):
+    """The time of all these stored records. None where they have none in common, or one of them
+    does not begin with the bytes ``usual``, or has no result."""
+    cdef Py_ssize_t i, size, count = len(values)
+    cdef const char* text
+    cdef const char* first = NULL
+    if type(values) is not list:
+        return None
+    for i in range(count):
+        text = piece(values, i, &size)
+        if text == NULL or size <= USUAL_HEAD or memcmp(text, PyBytes_AS_STRING(usual), 2) != 0:
+            return None
+        if first == NULL:
+            first = text
+        elif memcmp(first + DONE_HEAD - 6, text + DONE_HEAD - 6, 6) != 0:
+            return None
+    return None if first == NULL else time_of(first)
+
+
 def records_each(values not None, bytes usual not None, make, otherwise):
     """``make(token, processed at, fingerprint, result)`` of each stored record that begins with the
     bytes ``usual``, and ``otherwise(value)`` of whatever else there is."""
@@ -328,8 +355,6 @@ def records_each(values not None, bytes usual not None, make, otherwise):
     cdef const char* text
     cdef const char* known = NULL
     cdef list records = []
-    cdef uint64_t at
-    cdef int i
     token = processed_at = None
     for value in values:
         if type(value) is not bytes or PyBytes_GET_SIZE(value) < USUAL_HEAD:
@@ -343,10 +368,7 @@ def records_each(values not None, bytes usual not None, make, otherwise):
         if known == NULL or memcmp(known, text, DONE_HEAD) != 0:
             known = text
             token = PyBytes_FromStringAndSize(text + 2, DONE_HEAD - 8)
-            at = 0
-            for i in range(DONE_HEAD - 6, DONE_HEAD):
-                at = at << 8 | <uint8_t> text[i]
-            processed_at = at
+            processed_at = time_of(text)
         records.append(
             make(
                 token,

@@ -54,8 +54,8 @@ _HEAD: Final = 2 + TOKEN_BYTES + 2 + 6
 _PROCESSED: Final = 2 + TOKEN_BYTES
 _DONE_HEAD: Final = _PROCESSED + 6
 _DONE_FIELDS: Final = struct.Struct(">2x12sHI")
-_USUAL: Final = bytes((VERSION, DONE | FINGERPRINT))
-_USUAL_HEAD: Final = _DONE_HEAD + FINGERPRINT_BYTES
+USUAL: Final = bytes((VERSION, DONE | FINGERPRINT))
+USUAL_HEAD: Final = _DONE_HEAD + FINGERPRINT_BYTES
 _FOREIGN: Final = Foreign()
 
 
@@ -87,7 +87,7 @@ def encode(record: Held | Doubt | Done) -> bytes:
 
 def usual_head(token: bytes, processed_at: int) -> bytes:
     """What a ``Done`` with a fingerprint and its own result begins with."""
-    return _USUAL + token + processed_at.to_bytes(6, "big")
+    return USUAL + token + processed_at.to_bytes(6, "big")
 
 
 def encode_commits(
@@ -125,18 +125,18 @@ def decode_each(
     One loop without a call an item, half of what ``decode`` takes for each: this is the most of
     what a replay costs here. A delivery's records share their first 20 bytes, read once."""
     if records_each is not None:
-        return records_each(values, _USUAL, Done, otherwise)
+        return records_each(values, USUAL, Done, otherwise)
     records: list[Done | _Read] = []
     known, usual, token, processed_at = b"", False, b"", 0
     for value in values:
-        if type(value) is bytes and len(value) >= _USUAL_HEAD:
+        if type(value) is bytes and len(value) >= USUAL_HEAD:
             head = value[:_DONE_HEAD]
             if head != known:
-                known, usual, token = head, head[:2] == _USUAL, head[2:_PROCESSED]
+                known, usual, token = head, head[:2] == USUAL, head[2:_PROCESSED]
                 processed_at = int.from_bytes(head[_PROCESSED:], "big")
             if usual:
-                fingerprint = value[_DONE_HEAD:_USUAL_HEAD]
-                records.append(Done(token, processed_at, fingerprint, value[_USUAL_HEAD:]))
+                fingerprint = value[_DONE_HEAD:USUAL_HEAD]
+                records.append(Done(token, processed_at, fingerprint, value[USUAL_HEAD:]))
                 continue
         records.append(otherwise(value))
     return records

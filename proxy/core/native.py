@@ -27,5 +27,8 @@ command: Final = _pack.command if IS_HERE else None
 commit_words: Final = _pack.commit_words if IS_HERE else None
 """Done records as words of a command."""
 
+usual_time: Final = _pack.usual_time if IS_HERE else None
+"""When all of these records were made."""
+
 records_each: Final = _pack.records_each if IS_HERE else None
 """The records in a list of stored values."""

@@ -18,7 +18,7 @@ from proxy.core.record import ClaimReply, Record, Settlement, SettleReply, Terms
 from proxy.errors import StoreUnavailable
 from proxy.store.receive import Receiver
 
-Claims = list[ClaimReply | StoreUnavailable]
+Claims = Sequence[ClaimReply | StoreUnavailable]
 Settles = list[SettleReply | StoreUnavailable]
 
 
@@ -40,7 +40,7 @@ class Store(Protocol):
         fingerprints: Sequence[bytes | None],
         token: bytes,
         terms: Terms,
-    ) -> list[ClaimReply | StoreUnavailable]:
+    ) -> Sequence[ClaimReply | StoreUnavailable]:
         """Claim every key for ``token``; where the fingerprint is None, content is not
         compared. Safe to repeat with the same token."""
 

@@ -53,7 +53,7 @@ class MemoryStore:
         fingerprints: Sequence[bytes | None],
         token: bytes,
         terms: Terms,
-    ) -> list[ClaimReply | StoreUnavailable]:
+    ) -> Sequence[ClaimReply | StoreUnavailable]:
         now = self._tick()
         replies: list[ClaimReply | StoreUnavailable] = []
         full = StoreUnavailable("the memory store is full")

@@ -34,6 +34,7 @@ from proxy.core.record import (
     Terms,
     Won,
 )
+from proxy.core.replays import Replays
 from proxy.errors import ConfigError, StoreUnavailable
 from proxy.store.base import Claims, PromptStore, ScannableStore, Settles, StoreInfo
 from proxy.store.receive import Mapped, Receiver
@@ -183,13 +184,12 @@ class SealedStore:
         return [self._sealed(key, step) for key, step in zip(keys, steps, strict=True)]
 
     def _open_claims(self, keys: Sequence[bytes], replies: Claims) -> Claims:
-        if type(sole(replies)) is Won:
+        if isinstance(replies, Replays) or type(sole(replies)) is Won:
             return replies
-        done = Done  # a name of this function's own: a hundredth of what 100 replays cost
-        for at, reply in enumerate(replies):
-            if type(reply) is done and reply.sealed:
-                replies[at] = self._opened(keys[at], reply)
-        return replies
+        return [
+            self._opened(key, reply) if type(reply) is Done and reply.sealed else reply
+            for key, reply in zip(keys, replies, strict=True)
+        ]
 
     def _open_settles(self, keys: Sequence[bytes], replies: Settles) -> Settles:
         if type(sole(replies)) is Applied:

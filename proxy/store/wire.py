@@ -37,6 +37,7 @@ from proxy.core.record import (
     Terms,
     Won,
 )
+from proxy.core.replays import replays_of
 from proxy.errors import StoreUnavailable
 from rules.derived import once_each
 
@@ -158,9 +159,11 @@ Replies = Sequence[bytes | StoreUnavailable]
 """A script's replies, or why there is none; such an element is handed through."""
 
 
-def read_claims(replies: Replies) -> list[ClaimReply | StoreUnavailable]:
+def read_claims(replies: Replies) -> Sequence[ClaimReply | StoreUnavailable]:
     if replies and replies[0] == b"W" and replies.count(b"W") == len(replies):
         return [_WON_FIRST] * len(replies)
+    if (replays := replays_of(replies)) is not None:
+        return replays
     return codec.decode_each(replies, _read_claim)
 
 

@@ -23,6 +23,8 @@ from proxy.core.native import (
     records_each,
 )
 from proxy.core.record import Commit, Done
+from proxy.core.replays import replays_of
+from proxy.errors import StoreUnavailable
 from proxy.store.pipe import words
 from rules.native import array_reader, item_reader
 from rules.packed import PackedKeys
@@ -173,6 +175,55 @@ def test_what_was_read_natively_is_packed_as_its_lists(size: int) -> None:
     assert claim_fields(b"head", results) is None  # they are no fingerprints
     assert commit_words(results, results, head) is None
     assert commit_words(prints[1:], results, head) is None
+
+
+@given(
+    st.lists(st.tuples(st.binary(min_size=12, max_size=12), PRINTS, RESULTS)),
+    st.integers(0, 2**48 - 1),
+)
+def test_records_of_one_time_read_as_their_list(
+    parts: list[tuple[bytes, bytes, bytes]], at: int
+) -> None:
+    records = [Done(token, at, print_, result) for token, print_, result in parts]
+    replays = replays_of([codec.encode(record) for record in records])
+    if not records or not all(result for _, _, result in parts):
+        assert replays is None
+        return
+    assert replays is not None
+    assert replays.processed_at == at
+    assert list(replays.results) == [result for _, _, result in parts]
+    assert list(replays) == records
+    assert len(replays) == len(records)
+    assert replays[-1] == records[-1]
+    assert replays[1:] == records[1:]
+
+
+ONE = Done(TOKEN, 7, b"f" * 16, b"{}")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        codec.encode(Done(TOKEN, 8, b"f" * 16, b"{}")),
+        codec.encode(Done(TOKEN, 7, None, b"{}" * 20)),
+        codec.encode(Done(TOKEN, 7, b"f" * 16, None)),
+        codec.encode(Done(TOKEN, 7, b"f" * 16, b"")),
+        codec.encode(Done(TOKEN, 7, b"f" * 16, b"{}", template=True)),
+        codec.encode(Done(TOKEN, 7, b"f" * 16, b"sealed", sealed=True)),
+        b"W",
+        b"M",
+        b"",
+        b"B......",
+        StoreUnavailable("away"),
+        None,
+    ],
+)
+def test_records_that_are_not_alike_are_read_one_by_one(other: object) -> None:
+    usual = codec.encode(ONE)
+    assert replays_of([usual, usual]) is not None
+    assert replays_of([usual, other]) is None
+    assert replays_of([other, usual]) is None
+    assert replays_of((usual,)) is None
 
 
 def test_what_is_not_usual_is_left_to_others() -> None:

@@ -66,7 +66,7 @@ class Prompt:
         fingerprints: Sequence[bytes | None],
         token: bytes,
         terms: Terms,
-    ) -> list[ClaimReply | StoreUnavailable]:
+    ) -> Sequence[ClaimReply | StoreUnavailable]:
         return await self.store.claim(keys, fingerprints, token, terms)
 
     async def settle(

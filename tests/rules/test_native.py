@@ -24,6 +24,7 @@ from rules.native import (
     item_reader,
     longest,
     member_finder,
+    tails,
 )
 from rules.packed import PackedKeys
 from rules.pointer import Pointer
@@ -266,6 +267,29 @@ def test_what_is_around_may_not_hide_what_is_wrong(text: str) -> None:
         span_of(body, Pointer("/items"))
 
 
+def test_tails_read_as_their_list() -> None:
+    assert tails is not None
+    texts = [b"head" + b"%d" % (n * n) for n in range(20)] + [b"head"]
+    read: Sequence[bytes] = tails(texts, 4)
+    wanted = [text[4:] for text in texts]
+    assert read == wanted
+    assert list(read) == wanted
+    assert len(read) == len(wanted)
+    assert read[-1] == b""
+    assert read[7] == wanted[7]
+    assert read[3:9] == wanted[3:9]
+    assert read != wanted[1:]
+    with pytest.raises(IndexError):
+        read[len(wanted)]
+    texts.clear()
+    assert read == wanted
+    for bad in ([b"hea"], ["heads"], [b"heads", None], [bytearray(b"heads")]):
+        with pytest.raises(ValueError, match="bytes"):
+            tails(bad, 4)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="bytes"):
+        tails([b"heads"], -1)
+
+
 # ---- results with an ending ---------------------------------------------------------------------
 
 
@@ -293,7 +317,9 @@ def test_an_answer_is_the_same_from_columns_and_from_rows(
     ruled = rule(None, response(fields=fields))
     base = b'{"results":[],"n":1}'
     wanted = render(ruled, base, [Row(result, flag, 1_700_000_000_123) for result in results])
-    for columns in (results, elements(results)):
+    assert tails is not None
+    behind = tails([b"some head" + result for result in results], 9)
+    for columns in (results, elements(results), behind):
         assert render(ruled, base, AlikeRows(columns, flag, 1_700_000_000_123)) == wanted
 
 

@@ -194,8 +194,8 @@ class HoldAndWait:
         fingerprints: Sequence[bytes | None],
         token: bytes,
         terms: Terms,
-    ) -> list[ClaimReply | StoreUnavailable]:
-        replies = await self._store.claim(keys, fingerprints, token, terms)
+    ) -> Sequence[ClaimReply | StoreUnavailable]:
+        replies = list(await self._store.claim(keys, fingerprints, token, terms))
         loop = asyncio.get_running_loop()
         end = loop.time() + self._wait
         while any(isinstance(r, Won) for r in replies) and loop.time() < end:

@@ -30,7 +30,7 @@ from proxy.store.base import StoreInfo
 from proxy.store.guard import GuardedStore
 from tests.sim.loop import NOWHERE
 
-T = TypeVar("T")
+S = TypeVar("S", bound=Sequence[Any])
 EPOCH_MS: Final = 1_700_000_000_000
 
 
@@ -102,7 +102,7 @@ class SimStore:
         fingerprints: Sequence[bytes | None],
         token: bytes,
         terms: Terms,
-    ) -> list[ClaimReply | StoreUnavailable]:
+    ) -> Sequence[ClaimReply | StoreUnavailable]:
         def one(position: int) -> Any:
             before = self.peek(keys[position])
             after, reply, ttl = self._table.claim(
@@ -240,7 +240,7 @@ class ToldStore:
         fingerprints: Sequence[bytes | None],
         token: bytes,
         terms: Terms,
-    ) -> list[ClaimReply | StoreUnavailable]:
+    ) -> Sequence[ClaimReply | StoreUnavailable]:
         self._claiming(token)
         return await self._told(token, self._guard.claim(keys, fingerprints, token, terms))
 
@@ -258,7 +258,7 @@ class ToldStore:
     async def close(self) -> None:
         await self._guard.close()
 
-    async def _told(self, token: bytes, call: Awaitable[list[T]]) -> list[T]:
+    async def _told(self, token: bytes, call: Awaitable[S]) -> S:
         whole = False
         try:
             replies = await call

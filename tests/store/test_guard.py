@@ -70,7 +70,7 @@ class Obedient(MemoryStore):
         fingerprints: Sequence[bytes | None],
         token: bytes,
         terms: Terms,
-    ) -> list[ClaimReply | StoreUnavailable]:
+    ) -> Sequence[ClaimReply | StoreUnavailable]:
         await self._obey()
         return await super().claim(keys, fingerprints, token, terms)
 
@@ -228,7 +228,7 @@ class HalfDown(MemoryStore):
         fingerprints: Sequence[bytes | None],
         token: bytes,
         terms: Terms,
-    ) -> list[ClaimReply | StoreUnavailable]:
+    ) -> Sequence[ClaimReply | StoreUnavailable]:
         replies = await super().claim(keys, fingerprints, token, terms)
         return [StoreUnavailable("shard") if i % 2 else r for i, r in enumerate(replies)]
 
@@ -256,7 +256,7 @@ class Late(MemoryStore):
         fingerprints: Sequence[bytes | None],
         token: bytes,
         terms: Terms,
-    ) -> list[ClaimReply | StoreUnavailable]:
+    ) -> Sequence[ClaimReply | StoreUnavailable]:
         replies = await super().claim(keys, fingerprints, token, terms)
         await self.may_answer.wait()
         return replies

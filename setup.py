@@ -1,6 +1,6 @@
 """The compiled build: `IDEMPROXY_COMPILE=1 pip wheel --no-build-isolation .`, beside mypy, Cython
-and the libraries, has mypyc make C of the hot path; and Cython of what mypyc cannot take, and of
-two modules that the pure build has not: they read and pack whole batches at once.
+and the libraries, has mypyc make C of the hot path, and Cython of two modules that the pure build
+has not: they read and pack whole batches at once.
 
 Without the variable this is a pure build, which needs neither a compiler nor mypy: the pure Python
 is what is developed and what `pip install` gives. The compiled build has the `.py` files too.
@@ -15,9 +15,8 @@ from setuptools import Extension, setup
 # - It defines msgspec Structs (proxy.arrival, proxy.core.record and .fate, proxy.exchange,
 #   proxy.observe, rules.row): a metaclass makes their classes, which a compiled module does not
 #   know again.
-# - Its classes inherit from a library's that look at them closely (proxy.edge.server, .respond;
-#   those that every request runs through are Cython's, below), or it has an asynchronous generator
-#   (proxy.edge.body).
+# - Its classes inherit from a library's that look at them closely (proxy.edge.line, .server,
+#   .respond), or it has an asynchronous generator (proxy.edge.body).
 # - Interpreted classes inherit from its own (proxy.observe, too).
 #
 # What compiled code does otherwise than Python, and the tests of the compiled build look for: it
@@ -104,37 +103,24 @@ COMPILED = [
 ]
 
 
-# Compiled by Cython as they stand, without a look at their annotations: their classes inherit from
-# a library's, which mypyc does not take. What arrives from a socket begins here; from cold, the
-# interpreter's loop is tens of kilobytes to be fetched for it.
-INHERITING = ["proxy/edge/line.py", "proxy/edge/protocol.py"]
-
 # Asked first, by rules.native and proxy.core.native; what they do not give is found the exact way.
 NATIVE = ["rules/_scan.pyx", "proxy/core/_pack.pyx"]
 
 
-def cython(paths: list[str], **directives: bool) -> list[Extension]:
+def native() -> list[Extension]:
     from Cython.Build import cythonize
 
     modules = [
         Extension(
-            path.rpartition(".")[0].replace("/", "."),
+            path.removesuffix(".pyx").replace("/", "."),
             [path],
             include_dirs=["rules"],
             depends=["rules/blake2b.h"],
             extra_compile_args=["-O2", "-g0", "-Wno-psabi"],
         )
-        for path in paths
+        for path in NATIVE
     ]
-    return cythonize(modules, build_dir="build/cython", force=True, compiler_directives=directives)
-
-
-def native() -> list[Extension]:
-    return cython(NATIVE)
-
-
-def inheriting() -> list[Extension]:
-    return cython(INHERITING, annotation_typing=False)
+    return cythonize(modules, build_dir="build/cython", force=True)
 
 
 def compiled() -> list[Extension]:
@@ -154,6 +140,6 @@ def compiled() -> list[Extension]:
 
 
 # "native": without mypyc's part, for the sanitizers' run.
-MAKERS = {"1": (compiled, native, inheriting), "native": (native,)}
+MAKERS = {"1": (compiled, native), "native": (native,)}
 WANTED = MAKERS.get(os.environ.get("IDEMPROXY_COMPILE", ""), ())
 setup(ext_modules=[module for make in WANTED for module in make()])

@@ -140,7 +140,7 @@ class Stack:
 
     def _nginx(self, name: str, port: int, template: str, **values: object) -> Server:
         folder = self.folder / name
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)  # a contender may be started anew
         values |= {"folder": folder, "here": HERE, "port": port}
         servers = Template((HERE / "nginx" / template).read_text()).substitute(values)
         head = (HERE / "nginx" / "head.conf").read_text()

@@ -16,12 +16,13 @@ cdef class Slices:
 
     cdef int add(self, Py_ssize_t start, Py_ssize_t end) except -1:
         cdef Py_ssize_t* places
+        cdef Py_ssize_t room
         if self.count == self._room:
-            self._room = 2 * self._room or ROOM
-            places = <Py_ssize_t*> PyMem_Realloc(self._places, self._room * PLACE)
+            room = 2 * self._room or ROOM
+            places = <Py_ssize_t*> PyMem_Realloc(self._places, room * PLACE)
             if places == NULL:
                 raise MemoryError
-            self._places = places
+            self._places, self._room = places, room
         self._places[2 * self.count] = start
         self._places[2 * self.count + 1] = end
         self.count += 1

@@ -192,7 +192,7 @@ class Settler:
         return self._told(run, rnd, keys, steps, replies)
 
     def end(self, run: Run, rnd: Round) -> None:
-        """Nothing of such a batch is held any more."""
+        """Such a batch is over: nothing of it is held any more."""
         self._end(rnd, range(run.items), _keyed(run))
 
     def _end(self, rnd: Round, indexes: Sequence[int], keys: Sequence[bytes]) -> None:

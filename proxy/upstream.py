@@ -74,13 +74,13 @@ class HttpUpstream:
     def _parts(self, call: Call, kept: KeptHead) -> tuple[bytes, bytes]:
         """What stands before the request's id, and what behind it, up to the length."""
         whole = self._origin.head(call.method, call.target, _headers(call))
-        head, name, _ = whole.rpartition(b"Content-Length: ")
+        head, length, _ = whole.rpartition(b"Content-Length: ")
         if kept.id_at is None:
-            return head + name, b""
-        line = ": ".join(call.headers[kept.id_at]).encode("latin-1") + b"\r\n"
-        before, own, behind = head.partition(line)
-        value = call.headers[kept.id_at][1]
-        return before + own[: -len(value) - 2], b"\r\n" + behind + name
+            return head + length, b""
+        name, identity = call.headers[kept.id_at]
+        lead = f"\r\n{name}: ".encode("latin-1")
+        before, _, behind = head.partition(lead + identity.encode("latin-1"))
+        return before + lead, behind + length
 
     def _decoded(self, status: int, headers: Headers, body: bytes) -> Reply:
         """Some services encode whatever was asked for. What cannot be decoded keeps its label.

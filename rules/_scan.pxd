@@ -1,4 +1,4 @@
-# What the other native module takes from this one. Law: no step here makes a Python object.
+# What the other native module takes from this one: texts one by one, without an object for each.
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 

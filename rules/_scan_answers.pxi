@@ -64,9 +64,10 @@ cdef bint one_may_have(results, list endings, list names) except *:
     cdef Py_ssize_t size
     cdef bytes text
     if endings is None and type(results) is Slices and len(results):
-        begin, last = piece(results, 0, &size), piece(results, len(results) - 1, &size)
-        if begin <= last:  # a list's elements: between them is nothing that could be a name
-            return may_have(begin, last + size - begin, names)
+        # Elements of one list: between them is nothing that could be a name.
+        begin = piece(results, 0, &size)
+        last = piece(results, len(results) - 1, &size)
+        return may_have(begin, last + size - begin, names)
     if endings is not None:
         results = [result for result, ending in zip(results, endings) if ending is not None]
     text = gathered(results)

@@ -4,7 +4,7 @@
 # hundred objects are not made, and not fetched again one by one when the service has answered.
 
 cdef class Slices:
-    """Parts of ``text``, in any order."""
+    """Parts of ``text``, one behind the other."""
 
     def __cinit__(self, bytes text not None):
         self.text = text

@@ -101,10 +101,10 @@ end
 -- Three parts an item: what stands before it, its text, its end.
 local pieces, fresh, n = {}, {}, 0
 local reply = script(CLAIM, keys, claims)
-local i, at_item = 0, 0
+local i = 0
 for state in reply:gmatch("[^\n]+") do
   i = i + 1
-  at_item = 3 * i
+  local at_item = 3 * i
   pieces[at_item - 2] = ","
   pieces[at_item] = ""
   if state == "W" then

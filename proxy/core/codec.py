@@ -55,7 +55,9 @@ _PROCESSED: Final = 2 + TOKEN_BYTES
 _DONE_HEAD: Final = _PROCESSED + 6
 _DONE_FIELDS: Final = struct.Struct(">2x12sHI")
 USUAL: Final = bytes((VERSION, DONE | FINGERPRINT))
-USUAL_HEAD: Final = _DONE_HEAD + FINGERPRINT_BYTES
+"""What nearly every ``Done`` begins with: it has a fingerprint and a result of its own."""
+USUAL_BYTES: Final = _DONE_HEAD + FINGERPRINT_BYTES
+"""Of such a one in front of its result."""
 _FOREIGN: Final = Foreign()
 
 
@@ -129,14 +131,14 @@ def decode_each(
     records: list[Done | _Read] = []
     known, usual, token, processed_at = b"", False, b"", 0
     for value in values:
-        if type(value) is bytes and len(value) >= USUAL_HEAD:
+        if type(value) is bytes and len(value) >= USUAL_BYTES:
             head = value[:_DONE_HEAD]
             if head != known:
                 known, usual, token = head, head[:2] == USUAL, head[2:_PROCESSED]
                 processed_at = int.from_bytes(head[_PROCESSED:], "big")
             if usual:
-                fingerprint = value[_DONE_HEAD:USUAL_HEAD]
-                records.append(Done(token, processed_at, fingerprint, value[USUAL_HEAD:]))
+                fingerprint = value[_DONE_HEAD:USUAL_BYTES]
+                records.append(Done(token, processed_at, fingerprint, value[USUAL_BYTES:]))
                 continue
         records.append(otherwise(value))
     return records

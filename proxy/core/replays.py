@@ -44,4 +44,4 @@ def replays_of(values: Sequence[Any]) -> Replays | None:
     processed_at = usual_time(values, codec.USUAL)
     if processed_at is None:
         return None
-    return Replays(values, processed_at, tails(values, codec.USUAL_HEAD))
+    return Replays(values, processed_at, tails(values, codec.USUAL_BYTES))

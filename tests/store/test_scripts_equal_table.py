@@ -116,6 +116,16 @@ class Scripts(RuleBasedStateMachine):
             lambda record, step, now: transitions.settle(record, step, token, terms, now),
         )
 
+    @rule(
+        places=st.lists(PLACES, min_size=1, unique=True),
+        token=st.sampled_from(TOKENS),
+        terms=st.sampled_from(TERMS),
+    )
+    def do_together_and_ask_again(self, places: list[int], token: bytes, terms: Terms) -> None:
+        done = Commit(b"f" * 16, 5, b"{}")
+        self.settle([(place, done) for place in places], token, terms)
+        self.claim([(place, done.fingerprint) for place in places], token, terms)
+
     @rule(milliseconds=st.sampled_from([1, 3_000, 7_000, LEASE, 3 * LEASE]))
     def pass_time(self, milliseconds: int) -> None:
         self.runner.run(self.stand.pass_time(self.keys, milliseconds))
@@ -129,7 +139,7 @@ class Scripts(RuleBasedStateMachine):
     ) -> None:
         before, lived = self._records(), self._expiries()
         start = self._clock()
-        replies = call()
+        replies = list(call())  # the compiled build answers with other sequences than a list too
         end = self._clock()
         after, live = self._records(), self._expiries()
         got = (replies, after)

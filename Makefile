@@ -18,8 +18,10 @@ ROUNDS ?= 5
 SECONDS ?= 2
 ONLY ?=
 COMPILED ?= 1
+COPY ?= build/compiled
+BENCH_PYTHON ?= $(shell sh .ci/optimised $(PYTHON))
 
-.PHONY: help demo redis test test-all test-rest compile test-compiled sanitize slow lint lock model sim chaos chaos-short soak bench streaming k8s pod wire browser clean
+.PHONY: help demo redis test test-all test-rest compile test-compiled sanitize slow lint lock model sim chaos chaos-short soak bench measure streaming k8s pod wire browser clean
 
 help: ## what there is
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -51,7 +53,7 @@ test-all: test test-rest ## everything
 test-rest: test-compiled sanitize slow model wire k8s pod chaos-short ## what test-all has beyond test
 
 compile: $(DEV) ## build/compiled: a copy of the sources, its hot path compiled by mypyc
-	@$(BIN)/python .ci/compiled.py
+	@$(BIN)/python .ci/compiled.py $(COPY)
 
 test-compiled: compile redis ## what test runs, on the compiled copy
 	cd build/compiled && PYTHONPATH=. EXPECT_COMPILED=1 $(abspath $(BIN))/pytest -n 2 -m "not slow"
@@ -89,13 +91,17 @@ chaos-short: $(DEV) redis ## two minutes of it: every topology, with and without
 soak: $(DEV) redis ## MINUTES=30: one fault in a hundred, and nothing may creep
 	$(BIN)/python -m tests.chaos.soak --minutes $(MINUTES)
 
-bench: $(DEV) redis $(if $(filter 1,$(COMPILED)),compile) ## ROUNDS=5 SECONDS=2 ONLY= COMPILED=1: side by side, floors and goals
+bench: redis ## ROUNDS=5 SECONDS=2 ONLY= COMPILED=1 BENCH_PYTHON=: side by side, floors and goals
 	@$(NEED) wrk wrk
 	@$(NEED) nginx nginx
 	@$(NEED) -p libnginx-mod-http-lua
 	@$(NEED) -p lua-cjson
+	@python=$(BENCH_PYTHON) && { [ $$python != /usr/bin/python3 ] || $(NEED) -p python3-venv; } && \
+	$(MAKE) --no-print-directory measure PYTHON=$$python VENV=.venv-bench COPY=build/compiled-bench
+
+measure: $(DEV) $(if $(filter 1,$(COMPILED)),compile)
 	$(BIN)/python -m bench --rounds $(ROUNDS) --seconds $(SECONDS) --only "$(ONLY)" \
-		$(if $(filter 1,$(COMPILED)),--ours build/compiled)
+		$(if $(filter 1,$(COMPILED)),--ours $(COPY))
 
 streaming: $(DEV) ## 1 GB up and down through a pass-through route
 	$(BIN)/python -m bench.streaming
@@ -130,4 +136,4 @@ lock: $(BIN)/python ## pin again, from pyproject.toml
 	$(BIN)/pip-compile -q --strip-extras --unsafe-package pip --no-header --no-emit-index-url --no-emit-find-links --no-emit-options --pre --extra dev -o requirements-dev.lock pyproject.toml
 
 clean:
-	rm -rf $(VENV) $(K8S) build dist *.egg-info .mypy_cache .ruff_cache .hypothesis artifacts
+	rm -rf $(VENV) .venv-bench $(K8S) build dist *.egg-info .mypy_cache .ruff_cache .hypothesis artifacts

@@ -1,4 +1,5 @@
-"""Make `build/compiled`: a copy of the sources with the extension modules in place.
+"""Make `build/compiled`, or the folder that is named: a copy of the sources with the extension
+modules in place.
 
 The copy is brought up to date each time; the extension modules are made anew only when what they
 are made from has changed, for that takes minutes. What is missing is installed as `.ci/need` does.
@@ -18,7 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-COPY = ROOT / "build" / "compiled"
+COPY = ROOT / (sys.argv[1] if sys.argv[1:] else "build/compiled")
 STAMP = COPY / "build" / "made-from"
 SKIPPED = {"build", "dist", "node_modules", "artifacts", "results", "__pycache__"}
 SOURCES = {".py", ".pyi", ".pyx", ".pxd", ".pxi", ".h"}

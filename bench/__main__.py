@@ -63,7 +63,7 @@ def main() -> int:
         # What was measured before something failed is worth having.
         path = write(results, used, shown, asked)
         tables(results, used, shown)
-    print(f"\nours: {version_of(asked.ours)}")
+    print(f"\nours: {version_of(asked.ours)}, by {os.path.realpath(sys.executable)}")
     print(f"{asked.rounds} rounds of {asked.seconds:g} s, {time.monotonic() - started:.0f} s"
           f" in all; every sample in {path.relative_to(HERE.parent)}")  # fmt: skip
     return 0
@@ -142,6 +142,7 @@ def write(
     document = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {"cores": os.cpu_count(), "python": platform.python_version()},
+        "interpreter": os.path.realpath(sys.executable),
         "ours": said,
         "compiled": "compiled" in said,
         "rounds": asked.rounds,

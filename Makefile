@@ -18,7 +18,7 @@ ROUNDS ?= 5
 SECONDS ?= 2
 ONLY ?=
 COMPILED ?= 1
-COPY ?= build/compiled
+COPY := build/compiled
 BENCH_PYTHON ?= $(shell sh .ci/optimised $(PYTHON))
 
 .PHONY: help demo redis test test-all test-rest compile test-compiled sanitize slow lint lock model sim chaos chaos-short soak bench measure streaming k8s pod wire browser clean

@@ -20,6 +20,8 @@ ONLY ?=
 COMPILED ?= 1
 COPY := build/compiled
 BENCH_PYTHON ?= $(shell sh .ci/optimised $(PYTHON))
+# Two Pythons of one version may differ in how they were built: each has its own venv and copy.
+NAME := import sys; print("%d.%d" % sys.version_info[:2] + sys.base_prefix.replace("/", "-"))
 
 .PHONY: help demo redis test test-all test-rest compile test-compiled sanitize slow lint lock model sim chaos chaos-short soak bench measure streaming k8s pod wire browser clean
 
@@ -97,7 +99,8 @@ bench: redis ## ROUNDS=5 SECONDS=2 ONLY= COMPILED=1 BENCH_PYTHON=: side by side,
 	@$(NEED) -p libnginx-mod-http-lua
 	@$(NEED) -p lua-cjson
 	@python=$(BENCH_PYTHON) && { [ $$python != /usr/bin/python3 ] || $(NEED) -p python3-venv; } && \
-	$(MAKE) --no-print-directory measure PYTHON=$$python VENV=.venv-bench COPY=build/compiled-bench
+	name=$$($$python -c '$(NAME)') && $(MAKE) --no-print-directory measure \
+		PYTHON=$$python VENV=.venv-bench-$$name COPY=build/compiled-$$name
 
 measure: $(DEV) $(if $(filter 1,$(COMPILED)),compile)
 	$(BIN)/python -m bench --rounds $(ROUNDS) --seconds $(SECONDS) --only "$(ONLY)" \
@@ -136,4 +139,4 @@ lock: $(BIN)/python ## pin again, from pyproject.toml
 	$(BIN)/pip-compile -q --strip-extras --unsafe-package pip --no-header --no-emit-index-url --no-emit-find-links --no-emit-options --pre --extra dev -o requirements-dev.lock pyproject.toml
 
 clean:
-	rm -rf $(VENV) .venv-bench $(K8S) build dist *.egg-info .mypy_cache .ruff_cache .hypothesis artifacts
+	rm -rf $(VENV) .venv-bench-* $(K8S) build dist *.egg-info .mypy_cache .ruff_cache .hypothesis artifacts

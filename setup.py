@@ -90,9 +90,13 @@ COMPILED = [
     "proxy/tallies.py",
     # the store
     "proxy/store/breaker.py",
+    "proxy/store/burst.py",
+    "proxy/store/commands.py",
+    "proxy/store/ground.py",
     "proxy/store/guard.py",
     "proxy/store/link.py",
     "proxy/store/pipe.py",
+    "proxy/store/plain.py",
     "proxy/store/receive.py",
     "proxy/store/redis.py",
     "proxy/store/replies.py",

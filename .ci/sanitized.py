@@ -14,7 +14,12 @@ import compiled
 
 COPY = compiled.ROOT / "build" / "sanitized"
 FLAGS = "-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g"
-TESTS = ["tests/rules/test_native.py", "tests/core/test_native_pack.py", "tests/core/test_keys.py"]
+TESTS = [
+    "tests/rules/test_native.py",
+    "tests/core/test_native_pack.py",
+    "tests/core/test_keys.py",
+    "tests/store/test_commands.py",
+]
 TESTS += ["tests/rules/test_request_fuzz.py", "tests/rules/test_contents.py"]
 
 

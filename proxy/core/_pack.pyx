@@ -321,6 +321,108 @@ def command(bytes call not None, keys, bytes fields not None, Py_ssize_t more,
     return whole
 
 
+def key_words(keys):
+    """These as words of a command, each behind the end of the word before it, and all in one. None
+    where they are not of one size."""
+    cdef Py_ssize_t i, length, size, count = len(keys)
+    cdef const char* text
+    cdef char* out
+    cdef char* beside
+    keys = steady(keys)
+    if count == 0 or piece(keys, 0, &size) == NULL:
+        return None
+    cdef bytes words = PyBytes_FromStringAndSize(NULL, count * word_size(size))
+    cdef bytes joined = PyBytes_FromStringAndSize(NULL, count * size)
+    out, beside = PyBytes_AS_STRING(words), PyBytes_AS_STRING(joined)
+    for i in range(count):
+        text = piece(keys, i, &length)
+        if text == NULL or length != size:
+            return None
+        out = before_word(out, size, True)
+        memcpy(out, text, size)
+        memcpy(beside, text, size)
+        out += size
+        beside += size
+    return words, joined
+
+
+def sets(bytes start not None, keys, bytes head not None, fingerprints, results,
+         bytes tail not None):
+    """A SET command for each key, whose value is ``head``, its fingerprint and its result, if there
+    are ``results``: ``start``, which is all words before the key packed but for the end of the last,
+    key and value as words, and ``tail``, which is the end of the value's word and what follows.
+    None where an item has no fingerprint or no result."""
+    cdef Py_ssize_t i, length, value, count = len(keys)
+    cdef Py_ssize_t size = count * (PyBytes_GET_SIZE(start) + PyBytes_GET_SIZE(tail))
+    cdef Py_ssize_t head_size = PyBytes_GET_SIZE(head) + FINGERPRINT
+    cdef const char* text
+    cdef char* out
+    cdef bint has_results = results is not None
+    if len(fingerprints) != count or (has_results and len(results) != count):
+        return None
+    keys, fingerprints = steady(keys), steady(fingerprints)
+    results = steady(results) if has_results else fingerprints
+    for i in range(count):
+        if piece(keys, i, &length) == NULL:
+            return None
+        size += word_size(length)
+        if piece(fingerprints, i, &length) == NULL or length != FINGERPRINT:
+            return None
+        length = 0
+        if has_results and piece(results, i, &length) == NULL:
+            return None
+        size += word_size(head_size + length)
+    cdef bytes made = PyBytes_FromStringAndSize(NULL, size)
+    out = PyBytes_AS_STRING(made)
+    for i in range(count):
+        memcpy(out, PyBytes_AS_STRING(start), PyBytes_GET_SIZE(start))
+        out += PyBytes_GET_SIZE(start)
+        text = piece(keys, i, &length)
+        out = before_word(out, length, True)
+        memcpy(out, text, length)
+        out += length
+        value = head_size
+        if has_results:
+            text = piece(results, i, &length)
+            value += length
+        out = before_word(out, value, True)
+        memcpy(out, PyBytes_AS_STRING(head), head_size - FINGERPRINT)
+        out += head_size - FINGERPRINT
+        memcpy(out, piece(fingerprints, i, &length), FINGERPRINT)
+        out += FINGERPRINT
+        if has_results:
+            memcpy(out, text, value - head_size)
+            out += value - head_size
+        memcpy(out, PyBytes_AS_STRING(tail), PyBytes_GET_SIZE(tail))
+        out += PyBytes_GET_SIZE(tail)
+    return made
+
+
+def unlike(fingerprints, values, bytes usual not None):
+    """The indexes of all stored values but those that begin with the bytes ``usual``, which say
+    that they have a fingerprint, and have this one."""
+    cdef Py_ssize_t i, size, length, count = len(values)
+    cdef const char* text
+    cdef const char* fingerprint
+    cdef list indexes = []
+    if len(fingerprints) != count:
+        raise ValueError("a fingerprint for each value")
+    values, fingerprints = steady(values), steady(fingerprints)
+    for i in range(count):
+        text = piece(values, i, &size)
+        fingerprint = piece(fingerprints, i, &length)
+        if (
+            text == NULL
+            or fingerprint == NULL
+            or size < USUAL_HEAD
+            or length != FINGERPRINT
+            or memcmp(text, PyBytes_AS_STRING(usual), 2) != 0
+            or memcmp(text + DONE_HEAD, fingerprint, FINGERPRINT) != 0
+        ):
+            indexes.append(i)
+    return indexes
+
+
 cdef uint64_t time_of(const char* record) noexcept nogil:
     cdef uint64_t at = 0
     cdef int i

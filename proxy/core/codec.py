@@ -1,6 +1,7 @@
 """A record as bytes, and back. Law: pure; the only place that knows the layout in Python.
 
-All numbers are big-endian. The first byte is the version, the second the state and its flags::
+All numbers are big-endian. The first byte is the version, which is never 0, the second the state
+and its flags::
 
     HELD   version, flags, token 12, attempt 2, deadline 6, [fingerprint 16], [doubt since 6]
     DOUBT  version, flags, since 6, attempt 2, [fingerprint 16]
@@ -17,7 +18,7 @@ import struct
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
-from proxy.core.native import records_each
+from proxy.core.native import records_each, unlike
 from proxy.core.record import (
     FINGERPRINT_BYTES,
     TOKEN_BYTES,
@@ -90,6 +91,32 @@ def encode(record: Held | Doubt | Done) -> bytes:
 def usual_head(token: bytes, processed_at: int) -> bytes:
     """What a ``Done`` with a fingerprint and its own result begins with."""
     return USUAL + token + processed_at.to_bytes(6, "big")
+
+
+def claim_head(token: bytes, deadline: int, *, barrier: bool) -> bytes:
+    """What a first claim begins with, before its fingerprint."""
+    flags = HELD | FINGERPRINT | BARRIER * barrier
+    return bytes((VERSION, flags)) + token + b"\0\1" + deadline.to_bytes(6, "big")
+
+
+def commit_values(steps: Sequence[Commit], token: bytes) -> list[bytes]:
+    """The ``Done`` records that these commits make."""
+    pieces = encode_commits(steps, token, _NOTHING)
+    return [b"".join(pieces[at : at + 4]) for at in range(0, len(pieces), 4)]
+
+
+def other_than(fingerprints: Sequence[bytes | None], values: Sequence[object]) -> list[int]:
+    """The indexes of all stored values that are not the usual ``Done`` of the same content."""
+    if unlike is not None:
+        return unlike(fingerprints, values, USUAL)
+    return [
+        i
+        for i, (value, fingerprint) in enumerate(zip(values, fingerprints, strict=True))
+        if type(value) is not bytes
+        or len(value) < USUAL_BYTES
+        or value[:2] != USUAL
+        or value[_DONE_HEAD:USUAL_BYTES] != fingerprint
+    ]
 
 
 def encode_commits(

@@ -122,10 +122,11 @@ class Link:
         pipe.send_for(command, to)
         return pipe
 
-    def wake(self, command: bytes) -> None:
-        """As ``Pipe.wake``, where the connection is up."""
-        if self._pipe is not None:
-            self._pipe.wake(command)
+    @property
+    def pipe(self) -> Pipe | None:
+        """The connection, where it is up."""
+        pipe = self._pipe
+        return None if pipe is None or pipe.closed else pipe
 
     async def call(
         self,

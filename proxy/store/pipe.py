@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import hiredis
 
+from proxy.store.burst import Burst
 from proxy.store.receive import Receiver
 
 
@@ -76,12 +77,10 @@ class Pipe(asyncio.Protocol):
         """The same, told to ``to`` as the reply comes."""
         self._write(command, to)
 
-    def wake(self, command: bytes) -> None:
-        """A call is about to follow. Where there was none for a while, one that does nothing goes
-        first: the server gets going while the call is being made, and not when it is there."""
+    def is_asleep(self) -> bool:
+        """Whether there was no call for a while, so that the server has gone to sleep."""
         idle = not self._waiting and self._loop.time() - self._last > _ASLEEP
-        if idle and not self.closed:
-            self.post(command)
+        return idle and not self.closed
 
     def post(self, command: bytes) -> None:
         """Send, and drop the reply."""
@@ -115,18 +114,41 @@ class Pipe(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         try:
+            data = self._skip_usual(data)
+            if not data:
+                return
             self._reader.feed(data)
             while (reply := self._reader.gets()) is not False:
-                to, _ = self._waiting.popleft()
+                to = self._waiting[0][0]
+                if isinstance(to, Burst) and not to.add(reply):
+                    continue
+                self._waiting.popleft()
                 if to is not None and not to.done():
                     self._tell(to, reply)
         except (hiredis.ProtocolError, IndexError) as error:
             self.abort(f"not a reply: {error}")
 
+    def _skip_usual(self, data: bytes) -> bytes:
+        """What is left to be parsed."""
+        while data and self._waiting and not self._reader.has_data():
+            burst = self._waiting[0][0]
+            if not isinstance(burst, Burst):
+                break
+            data = burst.skip(data)
+            if not burst.is_whole:
+                break
+            self._waiting.popleft()
+            if not burst.done():
+                self._tell(burst, None)
+        return data
+
     def _tell(self, to: Receiver[Any], reply: object) -> None:
         """What goes wrong with one reply is no matter of the others."""
         try:
-            to.set_result(reply)
+            if isinstance(to, Burst):
+                to.finish()
+            else:
+                to.set_result(reply)
         except Exception as error:  # noqa: BLE001
             self._loop.call_exception_handler({"message": "a reply's taker", "exception": error})
 

@@ -1,6 +1,7 @@
 """The Redis store: the transition table as Lua scripts, one round trip for a whole batch.
 
-Law: the scripts decide, this module carries. It holds no state of any record.
+Law: the scripts decide, this module carries. It holds no state of any record. Large claims and
+commits go by plain commands where the scripts would do no more (``plain.py``).
 
 On a sharded store a request's keys go out as one script call a bucket, together; where some of
 the shards fail, only their keys have no answer.
@@ -19,9 +20,10 @@ from proxy.errors import StoreUnavailable
 from proxy.store import wire
 from proxy.store.base import Claims, Settles, StoreInfo
 from proxy.store.pipe import pack
+from proxy.store.plain import PlainCalls
 from proxy.store.probe import probe
 from proxy.store.receive import Mapped, Receiver
-from proxy.store.scripts import Script, ScriptCalls, SlotMoves, checked
+from proxy.store.scripts import SHARED_KEYS, Script, ScriptCalls, SlotMoves, checked
 from proxy.store.topology import Topology
 
 MAX_KEYS: Final = 512
@@ -36,9 +38,16 @@ _Packing = Callable[[Sequence[_T], bytes, Terms], wire.Arguments]
 
 
 class RedisStore:
-    """``prefix`` is the keys' own; buckets are read from behind it."""
+    """``prefix`` is the keys' own; buckets are read from behind it. Of as many keys as
+    ``plain_from`` or more, claims and commits go by plain commands where these work."""
 
-    def __init__(self, topology: Topology, prefix: str, timeout: float) -> None:
+    def __init__(
+        self,
+        topology: Topology,
+        prefix: str,
+        timeout: float,
+        plain_from: int = SHARED_KEYS // 2 + 1,
+    ) -> None:
         self._topology = topology
         self._scripts = ScriptCalls(topology)
         # A little less than what the whole call has: one shard that hangs costs the others nothing.
@@ -50,6 +59,9 @@ class RedisStore:
         # Waiting for three turns, which are microseconds where nothing else is to be done, takes
         # a tenth off what a single new item costs.
         self._settle = Script.of(wire.SETTLE_SCRIPT, turns=3)
+        self._plain = PlainCalls(
+            topology, self._scripts, self._claim, self._settle, prefix, plain_from
+        )
         self._late: set[asyncio.Future[Any]] = set()
 
     async def claim(
@@ -59,8 +71,13 @@ class RedisStore:
         token: bytes,
         terms: Terms,
     ) -> Claims:
+        told: asyncio.Future[Claims] = asyncio.get_running_loop().create_future()
+        if self._is_one_call(keys) and self._plain.ask_claim(
+            keys, fingerprints, token, terms, told
+        ):
+            return await told
         asked = self._run(self._claim, wire.pack_claims, keys, fingerprints, token, terms)
-        return wire.read_claims(await asked)
+        return self._read_claims(await asked)
 
     def ask_claim(
         self,
@@ -72,13 +89,18 @@ class RedisStore:
     ) -> bool:
         if not self._is_one_call(keys):
             return False
+        if self._plain.ask_claim(keys, fingerprints, token, terms, to):
+            return True
         arguments = wire.pack_claims(fingerprints, token, terms)
-        self._scripts.ask(self._claim, keys, arguments, Mapped(to, wire.read_claims))
+        self._scripts.ask(self._claim, keys, arguments, Mapped(to, self._read_claims))
         return True
 
     async def settle(
         self, keys: Sequence[bytes], steps: Sequence[Settlement], token: bytes, terms: Terms
     ) -> Settles:
+        told: asyncio.Future[Settles] = asyncio.get_running_loop().create_future()
+        if self._is_one_call(keys) and self._plain.ask_settle(keys, steps, token, terms, told):
+            return await told
         asked = self._run(self._settle, wire.pack_settles, keys, steps, token, terms)
         return wire.read_settles(await asked)
 
@@ -92,14 +114,19 @@ class RedisStore:
     ) -> bool:
         if not self._is_one_call(keys):
             return False
+        if self._plain.ask_settle(keys, steps, token, terms, to):
+            return True
         arguments = wire.pack_settles(steps, token, terms)
         self._scripts.ask(self._settle, keys, arguments, Mapped(to, wire.read_settles))
         return True
 
     def wake(self) -> None:
-        only = self._topology.only
-        if only is not None:
-            only.wake(self._claim.empty)
+        self._plain.wake()
+
+    def _read_claims(self, replies: wire.Replies) -> Claims:
+        if replies:
+            self._plain.learn(replies[0], len(replies))
+        return wire.read_claims(replies)
 
     def _is_one_call(self, keys: Sequence[bytes]) -> bool:
         return self._topology.only is not None and 0 < len(keys) <= MAX_KEYS

@@ -161,10 +161,14 @@ Replies = Sequence[bytes | StoreUnavailable]
 
 def read_claims(replies: Replies) -> Sequence[ClaimReply | StoreUnavailable]:
     if replies and replies[0] == b"W" and replies.count(b"W") == len(replies):
-        return [_WON_FIRST] * len(replies)
+        return all_won(len(replies))
     if (replays := replays_of(replies)) is not None:
         return replays
     return codec.decode_each(replies, _read_claim)
+
+
+def all_won(count: int) -> list[ClaimReply | StoreUnavailable]:
+    return [_WON_FIRST] * count
 
 
 _WON_FIRST: Final = Won(1)
@@ -201,8 +205,12 @@ _SETTLE_REPLIES: Final[dict[bytes, SettleReply]] = {
 
 def read_settles(replies: Replies) -> list[SettleReply | StoreUnavailable]:
     if replies and replies[0] == b"A" and replies.count(b"A") == len(replies):
-        return [_APPLIED] * len(replies)
+        return all_applied(len(replies))
     return [_read_settle(reply) for reply in replies]
+
+
+def all_applied(count: int) -> list[SettleReply | StoreUnavailable]:
+    return [_APPLIED] * count
 
 
 def _read_settle(reply: bytes | StoreUnavailable) -> SettleReply | StoreUnavailable:

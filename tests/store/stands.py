@@ -82,6 +82,12 @@ def pipe_of(store: Store) -> Pipe:
     return pipe
 
 
+def is_plain(stand: RedisStand) -> bool:
+    """Whether plain commands are used on the connection that is up."""
+    ground = stand.redis._plain._ground
+    return ground is not None and ground.pipe is pipe_of(stand.redis) and ground.is_good()
+
+
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -172,14 +178,29 @@ class MemoryStand(Stand):
 class RedisStand(Stand):
     """``server`` answers for every key, or is the cluster that does."""
 
-    def __init__(self, server: RedisServer | RedisCluster, timeout: float = 5.0) -> None:
+    def __init__(
+        self, server: RedisServer | RedisCluster, timeout: float = 5.0, plain_from: int = 65
+    ) -> None:
         self.server = server
         access = Access(None, None, tls=False, ca_file=None, timeout=timeout)
         if isinstance(server, RedisCluster):
             seeds = [("127.0.0.1", node.port) for node in server.masters]
-            self.store = RedisStore(Cluster(access, seeds), PREFIX, timeout)
+            self.redis = RedisStore(Cluster(access, seeds), PREFIX, timeout)
         else:
-            self.store = RedisStore(Single(access, ("127.0.0.1", server.port), 0), PREFIX, timeout)
+            only = Single(access, ("127.0.0.1", server.port), 0)
+            self.redis = RedisStore(only, PREFIX, timeout, plain_from)
+        self.store = self.redis
+
+    @classmethod
+    async def plain(cls, server: RedisServer, timeout: float = 5.0) -> RedisStand:
+        """All claims and commits go by plain commands, as far as they may."""
+        stand = cls(server, timeout, plain_from=1)
+        for _ in range(2):  # to connect, and behind the trial of the connection
+            await stand.store.read(keys(1))
+            stand.redis.wake()
+        await stand.store.read(keys(1))
+        assert is_plain(stand)
+        return stand
 
     def _node(self, key: bytes) -> RedisServer:
         if isinstance(self.server, RedisServer):

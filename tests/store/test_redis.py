@@ -26,11 +26,9 @@ from proxy.core.record import (
 )
 from proxy.errors import StoreUnavailable
 from proxy.store.guard import GuardedStore
-from proxy.store.scripts import Script
-from proxy.store.wire import CLAIM_SCRIPT
 from tests.fakes.redis_server import RedisServer, free_port, standalone
 from tests.store.certificates import tls_options, write_certificates
-from tests.store.stands import PRINT, TERMS, RedisStand, keys, opened, pipe_of, serving, token
+from tests.store.stands import PRINT, TERMS, RedisStand, keys, opened, serving, token
 
 pytestmark = pytest.mark.store
 
@@ -53,16 +51,6 @@ async def test_flushed_scripts_are_loaded_again(
     assert await redis.store.claim(names, [PRINT] * 100, me, TERMS) == [Won(1)] * 100
     redis_server.command("SCRIPT", "FLUSH")
     assert await redis.store.settle(names, [Release()] * 100, me, TERMS) == [Applied()] * 100
-
-
-async def test_the_call_that_wakes_does_nothing(
-    redis: RedisStand, redis_server: RedisServer
-) -> None:
-    assert await redis.claim_one(keys(1)[0], token()) == Won(1)
-    before = redis_server.command("DBSIZE")
-    empty = Script.of(CLAIM_SCRIPT).empty
-    assert await pipe_of(redis.store).send(empty) == b"W"
-    assert redis_server.command("DBSIZE") == before
 
 
 async def test_flushed_scripts_cost_no_call_its_answer(

@@ -81,9 +81,12 @@ def commits(
     return None if plain is None else transaction(keys, plain, head)
 
 
-def transaction(keys: Sequence[bytes], commands: bytes, head: bytes) -> bytes:
-    """``commands`` between what puts aside and what puts back. The keys are of one size."""
-    names, joined = _key_words(keys)
+def transaction(keys: Sequence[bytes], commands: bytes, head: bytes) -> bytes | None:
+    """``commands`` between what puts aside and what puts back. None where keys differ in size."""
+    made = _key_words(keys)
+    if made is None:
+        return None
+    names, joined = made
     ored, aside = keys[0] + b"|", keys[0] + b"~"
     size = b"%d" % len(keys[0])
     return b"".join(
@@ -100,10 +103,12 @@ def transaction(keys: Sequence[bytes], commands: bytes, head: bytes) -> bytes:
     )
 
 
-def _key_words(keys: Sequence[bytes]) -> tuple[bytes, bytes]:
-    """Each behind the end of the word before it, and all in one."""
-    if key_words is not None and (made := key_words(keys)) is not None:
-        return made
+def _key_words(keys: Sequence[bytes]) -> tuple[bytes, bytes] | None:
+    """Each behind the end of the word before it, and all in one. None where their sizes differ."""
+    if key_words is not None:
+        return key_words(keys)
+    if len(set(map(len, keys))) != 1:
+        return None
     before = b"\r\n$%d\r\n" % len(keys[0])
     return before + before.join(keys), b"".join(keys)
 

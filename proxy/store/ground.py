@@ -73,7 +73,8 @@ class Ground:
         """Where there was no call for a while, one that does nothing goes first: the server gets
         going while the call is being made, and not when it is there."""
         if self.pipe.is_asleep():
-            # Its answer, as it is known, leaves what comes behind it unparsed, too.
+            # Its answer is known, which leaves that of the next call, with which it mostly comes
+            # in, unparsed, too.
             self.pipe.send_for(_PING, Burst(1, _PONG, _Nobody()))
 
     def ask_time(self) -> None:
@@ -126,7 +127,7 @@ class Ground:
         trial = (
             pack(b"SET", keys[0], done, b"PX", _KEPT),
             pack(b"SET", keys[1], head + b"f" * 16, b"NX", b"GET", b"PX", _KEPT),
-            commands.transaction(keys, b"".join(commits), head),
+            commands.transaction(keys, b"".join(commits), head) or b"",
             pack(b"PTTL", keys[0]),
             pack(b"MGET", *keys, *beside),
             pack(b"DEL", *keys, *beside),

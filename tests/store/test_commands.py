@@ -103,6 +103,7 @@ def test_commits_of_any_kind_are_whole_records(odd: Commit) -> None:
 def test_what_cannot_be_committed_so() -> None:
     steps: list[Settlement] = [Commit(b"f" * 16, 1, b"{}"), Release()]
     assert commands.commits(keys(2), steps, TOKEN, HEAD, None) is None
+    assert commands.commits([*keys(1), b"short"], steps[:1] * 2, TOKEN, HEAD, None) is None
     twice = keys(1) * 2
     assert commands.commits(twice, steps[:1] * 2, TOKEN, HEAD, None) is None
 

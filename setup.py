@@ -91,8 +91,8 @@ COMPILED = [
     # the store
     "proxy/store/breaker.py",
     "proxy/store/burst.py",
+    "proxy/store/clock.py",
     "proxy/store/commands.py",
-    "proxy/store/ground.py",
     "proxy/store/guard.py",
     "proxy/store/link.py",
     "proxy/store/pipe.py",

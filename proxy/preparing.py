@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from proxy.core.keys import KeyMaker, all_differ
+from proxy.core.keys import KeyMaker
+from proxy.core.native import all_differ
 from proxy.core.plan import Plan, make_plan, plain_plan
 from proxy.core.record import Terms
 from rules.derived import once_each
@@ -36,7 +37,7 @@ def prepare(rule: Rule, batch: Batch, scope: tuple[str, ...], keys: KeyMaker) ->
     """Everything about a batch that can be known without asking anybody."""
     if isinstance(batch.keys, PackedKeys):  # every item has one
         packed = keys.store_keys(rule.name, rule.generation, scope, batch.keys)
-        if all_differ(packed):
+        if _all_differ(packed):
             return Prepared(plain_plan(len(packed)), packed, batch.fingerprints)
     plan = make_plan(
         batch.keys,
@@ -50,6 +51,12 @@ def prepare(rule: Rule, batch: Batch, scope: tuple[str, ...], keys: KeyMaker) ->
         each = iter(made)
         made = [None if key is None else next(each) for key in batch.keys]
     return Prepared(plan, made, batch.fingerprints)
+
+
+def _all_differ(keys: list[bytes]) -> bool:
+    """Whether no key stands twice."""
+    known = all_differ(keys) if all_differ is not None else None
+    return len(set(keys)) == len(keys) if known is None else known
 
 
 @once_each

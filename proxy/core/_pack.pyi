@@ -29,13 +29,11 @@ def records_each(
     make: Callable[[bytes, int, bytes, bytes], Done],
     otherwise: Callable[[_T], _R],
 ) -> list[Done | _R]: ...
-def key_words(keys: Sequence[bytes]) -> tuple[bytes, bytes] | None: ...
 def sets(
     start: bytes,
     keys: Sequence[bytes],
     head: bytes,
     fingerprints: Sequence[bytes | None],
-    results: Sequence[bytes | None] | None,
     tail: bytes,
 ) -> bytes | None: ...
 def unlike(

@@ -321,57 +321,26 @@ def command(bytes call not None, keys, bytes fields not None, Py_ssize_t more,
     return whole
 
 
-def key_words(keys):
-    """These as words of a command, each behind the end of the word before it, and all in one. None
-    where they are not of one size."""
-    cdef Py_ssize_t i, length, size, count = len(keys)
+def sets(bytes start not None, keys, bytes head not None, fingerprints, bytes tail not None):
+    """A SET command for each key, whose value is ``head`` and its fingerprint: ``start``, which is
+    all words before the key packed but for the end of the last, key and value as words, and
+    ``tail``, which is the end of the value's word and what follows. None where an item has no
+    fingerprint."""
+    cdef Py_ssize_t i, length, count = len(keys)
+    cdef Py_ssize_t head_size = PyBytes_GET_SIZE(head), value = head_size + FINGERPRINT
+    cdef Py_ssize_t size = count * (
+        PyBytes_GET_SIZE(start) + word_size(value) + PyBytes_GET_SIZE(tail))
     cdef const char* text
     cdef char* out
-    cdef char* beside
-    keys = steady(keys)
-    if count == 0 or piece(keys, 0, &size) == NULL:
-        return None
-    cdef bytes words = PyBytes_FromStringAndSize(NULL, count * word_size(size))
-    cdef bytes joined = PyBytes_FromStringAndSize(NULL, count * size)
-    out, beside = PyBytes_AS_STRING(words), PyBytes_AS_STRING(joined)
-    for i in range(count):
-        text = piece(keys, i, &length)
-        if text == NULL or length != size:
-            return None
-        out = before_word(out, size, True)
-        memcpy(out, text, size)
-        memcpy(beside, text, size)
-        out += size
-        beside += size
-    return words, joined
-
-
-def sets(bytes start not None, keys, bytes head not None, fingerprints, results,
-         bytes tail not None):
-    """A SET command for each key, whose value is ``head``, its fingerprint and its result, if there
-    are ``results``: ``start``, which is all words before the key packed but for the end of the last,
-    key and value as words, and ``tail``, which is the end of the value's word and what follows.
-    None where an item has no fingerprint or no result."""
-    cdef Py_ssize_t i, length, value, count = len(keys)
-    cdef Py_ssize_t size = count * (PyBytes_GET_SIZE(start) + PyBytes_GET_SIZE(tail))
-    cdef Py_ssize_t head_size = PyBytes_GET_SIZE(head) + FINGERPRINT
-    cdef const char* text
-    cdef char* out
-    cdef bint has_results = results is not None
-    if len(fingerprints) != count or (has_results and len(results) != count):
+    if len(fingerprints) != count:
         return None
     keys, fingerprints = steady(keys), steady(fingerprints)
-    results = steady(results) if has_results else fingerprints
     for i in range(count):
+        if piece(fingerprints, i, &length) == NULL or length != FINGERPRINT:
+            return None
         if piece(keys, i, &length) == NULL:
             return None
         size += word_size(length)
-        if piece(fingerprints, i, &length) == NULL or length != FINGERPRINT:
-            return None
-        length = 0
-        if has_results and piece(results, i, &length) == NULL:
-            return None
-        size += word_size(head_size + length)
     cdef bytes made = PyBytes_FromStringAndSize(NULL, size)
     out = PyBytes_AS_STRING(made)
     for i in range(count):
@@ -381,18 +350,11 @@ def sets(bytes start not None, keys, bytes head not None, fingerprints, results,
         out = before_word(out, length, True)
         memcpy(out, text, length)
         out += length
-        value = head_size
-        if has_results:
-            text = piece(results, i, &length)
-            value += length
         out = before_word(out, value, True)
-        memcpy(out, PyBytes_AS_STRING(head), head_size - FINGERPRINT)
-        out += head_size - FINGERPRINT
+        memcpy(out, PyBytes_AS_STRING(head), head_size)
+        out += head_size
         memcpy(out, piece(fingerprints, i, &length), FINGERPRINT)
         out += FINGERPRINT
-        if has_results:
-            memcpy(out, text, value - head_size)
-            out += value - head_size
         memcpy(out, PyBytes_AS_STRING(tail), PyBytes_GET_SIZE(tail))
         out += PyBytes_GET_SIZE(tail)
     return made

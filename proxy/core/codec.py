@@ -1,7 +1,6 @@
 """A record as bytes, and back. Law: pure; the only place that knows the layout in Python.
 
-All numbers are big-endian. The first byte is the version, which is never 0, the second the state
-and its flags::
+All numbers are big-endian. The first byte is the version, the second the state and its flags::
 
     HELD   version, flags, token 12, attempt 2, deadline 6, [fingerprint 16], [doubt since 6]
     DOUBT  version, flags, since 6, attempt 2, [fingerprint 16]
@@ -97,12 +96,6 @@ def claim_head(token: bytes, deadline: int, *, barrier: bool) -> bytes:
     """What a first claim begins with, before its fingerprint."""
     flags = HELD | FINGERPRINT | BARRIER * barrier
     return bytes((VERSION, flags)) + token + b"\0\1" + deadline.to_bytes(6, "big")
-
-
-def commit_values(steps: Sequence[Commit], token: bytes) -> list[bytes]:
-    """The ``Done`` records that these commits make."""
-    pieces = encode_commits(steps, token, _NOTHING)
-    return [b"".join(pieces[at : at + 4]) for at in range(0, len(pieces), 4)]
 
 
 def other_than(fingerprints: Sequence[bytes | None], values: Sequence[object]) -> list[int]:

@@ -18,7 +18,7 @@ from operator import add
 from struct import Struct
 from typing import Final, Protocol
 
-from proxy.core.native import KeyDigester, differ
+from proxy.core.native import KeyDigester
 from rules.model import Key
 from rules.packed import PackedKeys
 
@@ -155,9 +155,3 @@ def _shared_text(rule_name: str, generation: int, scope: tuple[str, ...]) -> byt
     """What is hashed for every key of these, in front of it."""
     parts = (_string(rule_name), _integer(generation), _integer(len(scope)))
     return b"".join((*parts, *map(_string, scope)))
-
-
-def all_differ(keys: Sequence[bytes]) -> bool:
-    """Whether no store key stands twice."""
-    known = differ(keys) if differ is not None and type(keys) is list else None
-    return len(set(keys)) == len(keys) if known is None else known

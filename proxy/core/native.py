@@ -15,7 +15,7 @@ else:
 KeyDigester: Final = _pack.KeyDigester if IS_HERE else None
 """Store keys of one rule, generation and scope."""
 
-differ: Final = _pack.all_differ if IS_HERE else None
+all_differ: Final = _pack.all_differ if IS_HERE else None
 """Whether no store key stands twice."""
 
 claim_fields: Final = _pack.claim_fields if IS_HERE else None
@@ -26,9 +26,6 @@ command: Final = _pack.command if IS_HERE else None
 
 commit_words: Final = _pack.commit_words if IS_HERE else None
 """Done records as words of a command."""
-
-key_words: Final = _pack.key_words if IS_HERE else None
-"""Store keys as words of a command."""
 
 sets: Final = _pack.sets if IS_HERE else None
 """Many SET commands."""

@@ -1,7 +1,7 @@
 """The Redis store: the transition table as Lua scripts, one round trip for a whole batch.
 
-Law: the scripts decide, this module carries. It holds no state of any record. Large claims and
-commits go by plain commands where the scripts would do no more (``plain.py``).
+Law: the scripts decide, this module carries. It holds no state of any record. Large claims
+go by plain commands where the script would do no more (``plain.py``).
 
 On a sharded store a request's keys go out as one script call a bucket, together; where some of
 the shards fail, only their keys have no answer.
@@ -20,7 +20,7 @@ from proxy.errors import StoreUnavailable
 from proxy.store import wire
 from proxy.store.base import Claims, Settles, StoreInfo
 from proxy.store.pipe import pack
-from proxy.store.plain import PlainCalls
+from proxy.store.plain import PlainClaims
 from proxy.store.probe import probe
 from proxy.store.receive import Mapped, Receiver
 from proxy.store.scripts import SHARED_KEYS, Script, ScriptCalls, SlotMoves, checked
@@ -39,7 +39,7 @@ _Packing = Callable[[Sequence[_T], bytes, Terms], wire.Arguments]
 
 class RedisStore:
     """``prefix`` is the keys' own; buckets are read from behind it. Of as many keys as
-    ``plain_from`` or more, claims and commits go by plain commands where these work."""
+    ``plain_from`` or more, claims go by plain commands."""
 
     def __init__(
         self,
@@ -59,9 +59,7 @@ class RedisStore:
         # Waiting for three turns, which are microseconds where nothing else is to be done, takes
         # a tenth off what a single new item costs.
         self._settle = Script.of(wire.SETTLE_SCRIPT, turns=3)
-        self._plain = PlainCalls(
-            topology, self._scripts, self._claim, self._settle, prefix, plain_from
-        )
+        self._plain = PlainClaims(topology, self._scripts, self._claim, plain_from)
         self._late: set[asyncio.Future[Any]] = set()
 
     async def claim(
@@ -72,9 +70,7 @@ class RedisStore:
         terms: Terms,
     ) -> Claims:
         told: asyncio.Future[Claims] = asyncio.get_running_loop().create_future()
-        if self._is_one_call(keys) and self._plain.ask_claim(
-            keys, fingerprints, token, terms, told
-        ):
+        if self._is_one_call(keys) and self._plain.ask(keys, fingerprints, token, terms, told):
             return await told
         asked = self._run(self._claim, wire.pack_claims, keys, fingerprints, token, terms)
         return self._read_claims(await asked)
@@ -89,7 +85,7 @@ class RedisStore:
     ) -> bool:
         if not self._is_one_call(keys):
             return False
-        if self._plain.ask_claim(keys, fingerprints, token, terms, to):
+        if self._plain.ask(keys, fingerprints, token, terms, to):
             return True
         arguments = wire.pack_claims(fingerprints, token, terms)
         self._scripts.ask(self._claim, keys, arguments, Mapped(to, self._read_claims))
@@ -98,9 +94,6 @@ class RedisStore:
     async def settle(
         self, keys: Sequence[bytes], steps: Sequence[Settlement], token: bytes, terms: Terms
     ) -> Settles:
-        told: asyncio.Future[Settles] = asyncio.get_running_loop().create_future()
-        if self._is_one_call(keys) and self._plain.ask_settle(keys, steps, token, terms, told):
-            return await told
         asked = self._run(self._settle, wire.pack_settles, keys, steps, token, terms)
         return wire.read_settles(await asked)
 
@@ -114,8 +107,6 @@ class RedisStore:
     ) -> bool:
         if not self._is_one_call(keys):
             return False
-        if self._plain.ask_settle(keys, steps, token, terms, to):
-            return True
         arguments = wire.pack_settles(steps, token, terms)
         self._scripts.ask(self._settle, keys, arguments, Mapped(to, wire.read_settles))
         return True
@@ -125,7 +116,7 @@ class RedisStore:
 
     def _read_claims(self, replies: wire.Replies) -> Claims:
         if replies:
-            self._plain.learn(replies[0], len(replies))
+            self._plain.learn(replies[0] == b"W", len(replies))
         return wire.read_claims(replies)
 
     def _is_one_call(self, keys: Sequence[bytes]) -> bool:

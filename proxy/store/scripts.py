@@ -38,10 +38,11 @@ class SlotMoves(StoreUnavailable):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Script:
-    """``call``: the first words of a call of it, packed. ``turns`` of the event loop for which
-    small calls of it are collected."""
+    """``call``: the first words of a call of it, packed; ``empty``: a call of it for no key, which
+    does nothing. ``turns`` of the event loop for which small calls of it are collected."""
 
     call: bytes
+    empty: bytes
     load: bytes
     turns: int
 
@@ -51,6 +52,7 @@ class Script:
         digest = sha1(source, usedforsecurity=False).hexdigest().encode()
         return cls(
             words((b"EVALSHA", digest)),
+            pack(b"EVALSHA", digest, 0, b""),
             pack(b"SCRIPT", b"LOAD", source),
             turns,
         )

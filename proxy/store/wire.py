@@ -205,12 +205,8 @@ _SETTLE_REPLIES: Final[dict[bytes, SettleReply]] = {
 
 def read_settles(replies: Replies) -> list[SettleReply | StoreUnavailable]:
     if replies and replies[0] == b"A" and replies.count(b"A") == len(replies):
-        return all_applied(len(replies))
+        return [_APPLIED] * len(replies)
     return [_read_settle(reply) for reply in replies]
-
-
-def all_applied(count: int) -> list[SettleReply | StoreUnavailable]:
-    return [_APPLIED] * count
 
 
 def _read_settle(reply: bytes | StoreUnavailable) -> SettleReply | StoreUnavailable:

@@ -115,8 +115,7 @@ def _written(word: bytes, arguments: list[bytes]) -> list[Write]:
         return [(key, None) for key in arguments]
     if word in {b"RESTORE", b"RESTORE-ASKING"}:
         return [(arguments[0], string_of_dump(arguments[2]))]
-    # BITOP writes beside the records, and what it wrote is gone when its transaction ends.
-    if word not in {b"SELECT", b"PEXPIREAT", b"PING", b"FUNCTION", b"BITOP"}:
+    if word not in {b"SELECT", b"PEXPIREAT", b"PING", b"FUNCTION"}:
         raise ValueError(f"an unknown write: {word!r}")
     return []
 

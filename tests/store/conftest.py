@@ -35,16 +35,19 @@ def valkey_server() -> Iterator[RedisServer]:
     params=[
         "memory",
         pytest.param("redis_server", marks=pytest.mark.store),
+        pytest.param("plain", marks=pytest.mark.store),
         pytest.param("redis_cluster", marks=[pytest.mark.store, pytest.mark.slow]),
         pytest.param("valkey_server", marks=[pytest.mark.store, pytest.mark.slow]),
     ]
 )
 async def stand(request: pytest.FixtureRequest) -> AsyncIterator[Stand]:
-    made = (
-        MemoryStand()
-        if request.param == "memory"
-        else RedisStand(request.getfixturevalue(request.param))
-    )
+    made: Stand
+    if request.param == "memory":
+        made = MemoryStand()
+    elif request.param == "plain":
+        made = await RedisStand.plain(request.getfixturevalue("redis_server"))
+    else:
+        made = RedisStand(request.getfixturevalue(request.param))
     yield made
     await made.store.close()
 

@@ -84,8 +84,8 @@ def pipe_of(store: Store) -> Pipe:
 
 def is_plain(stand: RedisStand) -> bool:
     """Whether plain commands are used on the connection that is up."""
-    ground = stand.redis._plain._ground
-    return ground is not None and ground.pipe is pipe_of(stand.redis) and ground.is_good()
+    clock = stand.redis._plain._clock
+    return clock is not None and clock.pipe is pipe_of(stand.redis) and clock.is_known()
 
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -193,12 +193,11 @@ class RedisStand(Stand):
 
     @classmethod
     async def plain(cls, server: RedisServer, timeout: float = 5.0) -> RedisStand:
-        """All claims and commits go by plain commands, as far as they may."""
+        """All claims go by plain commands, as far as they may."""
         stand = cls(server, timeout, plain_from=1)
-        for _ in range(2):  # to connect, and behind the trial of the connection
-            await stand.store.read(keys(1))
-            stand.redis.wake()
-        await stand.store.read(keys(1))
+        await stand.store.read(keys(1))  # to connect
+        stand.redis.wake()
+        await stand.store.read(keys(1))  # behind its asking for the time
         assert is_plain(stand)
         return stand
 

@@ -1,37 +1,29 @@
-"""Large claims and commits as plain commands: what they do is what the scripts do, and where they
-cannot know it is the scripts that do it."""
+"""Large claims as plain commands: what they do is what the script does, and where they cannot know
+it is the script that does it."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from msgspec.structs import replace
 
-from proxy.core.codec import decode, encode
+from proxy.core.codec import encode
 from proxy.core.record import (
     LEEWAY,
     Applied,
     Busy,
     Commit,
-    Conflict,
     Done,
-    Extend,
     Held,
-    MarkDoubt,
     Mismatch,
     Record,
-    Sent,
-    Settlement,
-    Stands,
     Terms,
     Won,
 )
 from proxy.errors import StoreUnavailable
-from proxy.store.plain import PlainCalls
-from tests.fakes.redis_server import RedisServer
+from tests.fakes.redis_server import RedisServer, free_port
 from tests.store.stands import (
     PRINT,
     TERMS,
@@ -50,7 +42,6 @@ pytestmark = pytest.mark.store
 BLIND = replace(TERMS, detects_duplicates=False)
 COMMIT = Commit(PRINT, 1, b'{"id":1}')
 OTHER = b"g" * 16
-PLAIN_RIGHTS = ("+multi", "+exec", "+eval", "+bitop", "+pttl")
 
 
 @pytest.fixture
@@ -84,33 +75,35 @@ async def records(stand: RedisStand, names: Sequence[bytes]) -> list[object]:
 
 @pytest.mark.parametrize("terms", [TERMS, BLIND])
 @pytest.mark.parametrize("count", [1, 2, 100, 512])
-async def test_what_is_new_is_claimed_and_committed_without_a_script(
+async def test_what_is_new_is_claimed_without_a_script(
     plain: RedisStand, redis_server: RedisServer, terms: Terms, count: int
 ) -> None:
     names, me = keys(count), token()
     prints = [bytes([n % 251]) * 16 for n in range(count)]
     before = clock(redis_server)
     assert list(await plain.store.claim(names, prints, me, terms)) == [Won(1)] * count
-    held = await records(plain, names)
-    for record, fingerprint in zip(held, prints, strict=True):
+    assert calls_of(redis_server, "evalsha") == 0
+    for record, fingerprint in zip(await records(plain, names), prints, strict=True):
         assert isinstance(record, Held)
-        late = record.deadline - terms.lease - before
-        assert 0 <= late < 5_000
-        wanted = Held(me, 1, record.deadline, fingerprint, barrier=not terms.detects_duplicates)
-        assert record == wanted
-    for name in names:
-        assert near(await plain.expires_in(name), terms.doubt_retention)
-
-    steps = [Commit(p, 7, b'{"n":%d}' % n) for n, p in enumerate(prints)]
-    assert list(await plain.store.settle(names, steps, me, terms)) == [Applied()] * count
-    assert await records(plain, names) == [Done(me, 7, s.fingerprint, s.result) for s in steps]
+        assert 0 <= record.deadline - terms.lease - before < 5_000
+        barrier = not terms.detects_duplicates
+        assert record == Held(me, 1, record.deadline, fingerprint, barrier=barrier)
     for name in names:
         left = await plain.expires_in(name)
-        assert near(left, terms.retention, above=LEEWAY)
-        assert left >= terms.retention - 5_000
-    assert calls_of(redis_server, "evalsha") == 0
-    assert calls_of(redis_server, "exec") == 1
-    assert redis_server.command("KEYS", f"{names[0].decode()}?") == []  # nothing beside it
+        assert near(left, terms.doubt_retention)
+        assert left > terms.doubt_retention - 5_000
+
+
+async def test_a_commit_soon_after_renews_no_expiry(
+    plain: RedisStand, redis_server: RedisServer
+) -> None:
+    names, me = keys(100), token()
+    await plain.store.claim(names, [PRINT] * 100, me, TERMS)
+    assert await commit(plain, names, me) == [Applied()] * 100
+    assert calls_of(redis_server, "pexpireat") == 0
+    for name in names:
+        left = await plain.expires_in(name)
+        assert TERMS.retention - 5_000 < left <= TERMS.retention + LEEWAY
 
 
 FOUND: list[tuple[Record | None, object]] = [
@@ -152,6 +145,7 @@ async def test_where_the_last_ones_were_done_before_a_script_asks_for_the_next(
     done, me = keys(3), token()
     await plain.store.claim(done, [PRINT] * 3, me, TERMS)
     await commit(plain, done, me)
+    redis_server.command("CONFIG", "RESETSTAT")
     for _ in range(3):
         await plain.store.claim(done, [PRINT] * 3, token(), TERMS)
     assert calls_of(redis_server, "evalsha") == 2  # the first was not expected
@@ -161,126 +155,34 @@ async def test_where_the_last_ones_were_done_before_a_script_asks_for_the_next(
     assert calls_of(redis_server, "evalsha") == 3
 
 
-async def test_a_commit_leaves_what_stands_and_its_expiry(
-    plain: RedisStand, redis_server: RedisServer
-) -> None:
-    """Each of those was done or put there by others in the meantime."""
-    standing: list[tuple[Record | bytes, object]] = [
-        (first := Done(b"o" * 12, 5, PRINT, b'"first"'), Stands(first)),
-        (Done(b"o" * 12, 5, OTHER, b'"first"'), Conflict()),
-        (b"\x02\x04 of a later version", None),
-    ]
-    for terms in (TERMS, replace(TERMS, retention=2 * TERMS.retention)):  # its own expiry, or not
-        names, me = keys(6), token()
-        await plain.store.claim(names, [PRINT] * 6, me, TERMS)
-        for name, (record, _) in zip(names[1:4], standing, strict=True):
-            value = record if isinstance(record, bytes) else encode(record)  # type: ignore[arg-type]
-            redis_server.command("SET", name, value, "PX", 77_000_000)
-        stood = [await plain.stored(name) for name in names[1:4]]
-
-        first_reply, *replies, fifth, sixth = await commit(plain, names, me, terms)
-
-        assert [first_reply, fifth, sixth] == [Applied()] * 3
-        assert replies[:2] == [wanted for _, wanted in standing[:2]]
-        assert [await plain.stored(name) for name in names[1:4]] == stood
-        for name in names[1:4]:
-            assert near(await plain.expires_in(name), 77_000_000)
-        for name in (names[0], *names[4:]):
-            assert near(await plain.expires_in(name), terms.retention, above=LEEWAY)
-        assert redis_server.command("KEYS", f"{names[0].decode()}?") == []
-
-
-async def test_a_commit_of_what_is_gone_is_written_with_an_expiry(
-    plain: RedisStand, redis_server: RedisServer
-) -> None:
-    names, me = keys(3), token()
-    await plain.store.claim(names, [PRINT] * 3, me, TERMS)
-    redis_server.command("DEL", names[1])
-    assert await commit(plain, names, me) == [Applied()] * 3
-    assert near(await plain.expires_in(names[1]), TERMS.retention, above=LEEWAY)
-    redis_server.command("DEL", *names)
-    assert await commit(plain, names, me) == [Applied()] * 3  # all of them
-    for name in names:
-        assert near(await plain.expires_in(name), TERMS.retention, above=LEEWAY)
-
-
-@pytest.mark.parametrize("step", [Extend(), Sent()])
-async def test_a_claim_that_was_extended_is_committed_by_the_script(
-    plain: RedisStand, redis_server: RedisServer, step: Settlement
-) -> None:
-    names, me = keys(3), token()
-    await plain.store.claim(names, [PRINT] * 3, me, BLIND)
-    await plain.store.settle(names[:1], [step], me, BLIND)
-    assert await commit(plain, names, me, BLIND) == [Applied()] * 3
-    assert calls_of(redis_server, "exec") == 0
-
-
-async def test_a_claim_that_was_changed_unknown_to_us_is_left_to_the_script(
-    plain: RedisStand, redis_server: RedisServer
-) -> None:
-    """Its deadline is a later one, so that its expiry may be another than we think."""
-    names, me = keys(3), token()
-    await plain.store.claim(names, [PRINT] * 3, me, TERMS)
-    held = decode(await plain.stored(names[2]) or b"")
-    assert isinstance(held, Held)
-    later = encode(replace(held, deadline=held.deadline + 1))
-    redis_server.command("SET", names[2], later, "PX", 1_000)
-    assert await commit(plain, names, me) == [Applied()] * 3
-    assert calls_of(redis_server, "exec") == 1
-    for name in names:
-        assert near(await plain.expires_in(name), TERMS.retention, above=LEEWAY)
-
-
-async def test_a_commit_long_after_its_claim_renews_the_expiry(plain: RedisStand) -> None:
-    names, me = keys(3), token()
-    await plain.store.claim(names, [PRINT] * 3, me, TERMS)
-    longer = replace(TERMS, retention=TERMS.retention + 3_600_000)
-    assert await commit(plain, names, me, longer) == [Applied()] * 3
-    for name in names:
-        assert near(await plain.expires_in(name), longer.retention, above=LEEWAY)
-
-
-async def test_whatever_is_no_commit_goes_by_the_script(
-    plain: RedisStand, redis_server: RedisServer
-) -> None:
-    names, me = keys(2), token()
-    await plain.store.claim(names, [PRINT] * 2, me, TERMS)
-    steps: list[Settlement] = [COMMIT, MarkDoubt(PRINT)]
-    assert await plain.store.settle(names, steps, me, TERMS) == [Applied()] * 2
-    assert calls_of(redis_server, "exec") == 0
-
-
-async def test_a_key_that_stands_twice_has_one_result(plain: RedisStand) -> None:
-    (name,), me = keys(1), token()
-    replies = await plain.store.claim([name, name], [PRINT] * 2, me, TERMS)
+async def test_a_key_that_stands_twice_is_won_again(plain: RedisStand) -> None:
+    (name,) = keys(1)
+    replies = await plain.store.claim([name, name], [PRINT] * 2, token(), TERMS)
     assert list(replies) == [Won(1), Won(1)]
-    await plain.store.claim(keys(1), [PRINT], me, TERMS)  # known again, as one call
-    steps = [COMMIT, replace(COMMIT, processed_at=2, result=b"2")]
-    first, second = await plain.store.settle([name, name], steps, me, TERMS)
-    assert (first, second) == (Applied(), Stands(Done(me, 1, PRINT, COMMIT.result)))
+
+
+async def test_a_claim_without_content_goes_by_the_script(
+    plain: RedisStand, redis_server: RedisServer
+) -> None:
+    replies = await plain.store.claim(keys(2), [PRINT, None], token(), TERMS)
+    assert list(replies) == [Won(1), Won(1)]
+    assert calls_of(redis_server, "evalsha") == 1
 
 
 # ---- the server and the connection ----------------------------------------------------------
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("missing", [None, *PLAIN_RIGHTS])
-async def test_without_a_right_everything_goes_by_scripts(
-    own_server: RedisServer, missing: str | None
-) -> None:
-    rights = [right for right in PLAIN_RIGHTS if right != missing]
-    own_server.command("ACL", "SETUSER", "sidecar", "on", ">word", *FEWEST_RIGHTS, *rights)
+async def test_a_user_needs_no_more_rights(own_server: RedisServer) -> None:
+    own_server.command("ACL", "SETUSER", "sidecar", "on", ">word", *FEWEST_RIGHTS)
     names, me = keys(100), token()
     async with opened(own_server.url, username="sidecar", password="word") as store:
-        for _ in range(2):
-            await store.read(keys(1))
-            store.wake()
+        await store.read(keys(1))
+        store.wake()
         await store.read(keys(1))
         assert list(await store.claim(names, [PRINT] * 100, me, TERMS)) == [Won(1)] * 100
+        assert calls_of(own_server, "evalsha") == 0
         assert await store.settle(names, [COMMIT] * 100, me, TERMS) == [Applied()] * 100
-    by_script = calls_of(own_server, "evalsha") > 0
-    assert by_script == (missing is not None)
-    assert own_server.command("KEYS", "*trial*") == []
 
 
 @pytest.mark.process
@@ -308,21 +210,13 @@ async def test_a_connection_that_is_lost_says_nothing(
     plain: RedisStand, redis_server: RedisServer
 ) -> None:
     names, me = keys(4), token()
-    for call in (
-        lambda: plain.store.claim(names, [PRINT] * 4, me, TERMS),
-        lambda: plain.store.settle(names, [COMMIT] * 4, me, TERMS),
-    ):
-        await plain.store.read(names)
-        plain.redis.wake()
-        await plain.store.read(names)
-        redis_server.command("CLIENT", "PAUSE", 200, "ALL")
-        asked = asyncio.ensure_future(call())
-        await asyncio.sleep(0)
-        assert is_plain(plain)
-        pipe_of(plain.store)._transport.abort()
-        replies = list(await asked)
-        assert replies in ([Won(1)] * 4, [Applied()] * 4)
-    assert await records(plain, names) == [Done(me, 1, PRINT, COMMIT.result)] * 4
+    redis_server.command("CLIENT", "PAUSE", 200, "ALL")
+    asked = asyncio.ensure_future(plain.store.claim(names, [PRINT] * 4, me, TERMS))
+    await asyncio.sleep(0)
+    assert len(pipe_of(plain.store)._waiting) == 1
+    pipe_of(plain.store)._transport.abort()
+    assert list(await asked) == [Won(1)] * 4
+    assert [r.token for r in await records(plain, names) if isinstance(r, Held)] == [me] * 4
 
 
 async def test_a_server_that_does_not_answer_is_an_outage(redis_server: RedisServer) -> None:
@@ -334,7 +228,20 @@ async def test_a_server_that_does_not_answer_is_an_outage(redis_server: RedisSer
     await made.store.close()
 
 
-async def test_another_connection_is_tried_anew(
+@pytest.mark.process
+async def test_a_master_that_became_a_replica_is_given_up(own_server: RedisServer) -> None:
+    stand = await RedisStand.plain(own_server)
+    names, me = keys(3), token()
+    await stand.store.claim(names, [PRINT] * 3, me, TERMS)
+    own_server.command("REPLICAOF", "127.0.0.1", free_port())
+    with pytest.raises(StoreUnavailable, match="READONLY"):
+        await stand.store.claim(keys(2), [PRINT] * 2, token(), TERMS)
+    own_server.command("REPLICAOF", "NO", "ONE")
+    assert list(await stand.store.claim(names, [PRINT] * 3, me, TERMS)) == [Won(1)] * 3
+    await stand.store.close()
+
+
+async def test_another_connection_is_asked_anew(
     plain: RedisStand, redis_server: RedisServer
 ) -> None:
     redis_server.command("CLIENT", "KILL", "TYPE", "normal")
@@ -349,13 +256,13 @@ async def test_another_connection_is_tried_anew(
 async def test_a_clock_that_was_not_heard_for_long_is_not_gone_by(
     plain: RedisStand, redis_server: RedisServer
 ) -> None:
-    ground = plain.redis._plain._ground
-    assert ground is not None
-    ground._asked -= 10
+    clock = plain.redis._plain._clock
+    assert clock is not None
+    clock._asked -= 10
     assert list(await plain.store.claim(keys(2), [PRINT] * 2, token(), TERMS)) == [Won(1)] * 2
     assert calls_of(redis_server, "evalsha") == 1
     assert is_plain(plain)  # it was asked for at once
-    ground._heard += 1  # it took a second to be heard
+    clock._heard += 1  # it took a second to be heard
     assert not is_plain(plain)
 
 
@@ -366,26 +273,17 @@ async def test_a_server_that_was_idle_is_woken_by_a_call_that_does_nothing(
     plain.redis.wake()  # it was just asked
     assert not pipe._waiting
     pipe._last -= 1.0
+    before = redis_server.command("DBSIZE")
     plain.redis.wake()
     plain.redis.wake()  # that is enough
     assert len(pipe._waiting) == 1
     assert await records(plain, keys(1)) == [None]  # its own reply, and not the first
-    assert calls_of(redis_server, "ping") == 1
+    assert calls_of(redis_server, "evalsha") == 1
+    assert redis_server.command("DBSIZE") == before
 
 
 async def test_nothing_is_woken_that_was_not_connected(redis_server: RedisServer) -> None:
     made = RedisStand(redis_server)
     made.redis.wake()
-    assert made.redis._plain._ground is None
+    assert made.redis._plain._clock is None
     await made.store.close()
-
-
-async def test_a_guard_that_fails_is_told_and_never_trusted_again(
-    plain: RedisStand, caplog: pytest.LogCaptureFixture
-) -> None:
-    calls: PlainCalls = plain.redis._plain
-    with caplog.at_level(logging.ERROR):
-        ends = [38, ValueError("odd"), b"OK", b"OK", 0]
-        assert calls._judge_commits([COMMIT] * 2, [b"OK", *[b"QUEUED"] * 5, ends]) == [None, None]
-    assert "guard failed" in caplog.text
-    assert not is_plain(plain)

@@ -18,7 +18,7 @@ TESTS = [
     "tests/rules/test_native.py",
     "tests/core/test_native_pack.py",
     "tests/core/test_keys.py",
-    "tests/store/test_commands.py",
+    "tests/store/test_plain_wire.py",
 ]
 TESTS += ["tests/rules/test_request_fuzz.py", "tests/rules/test_contents.py"]
 

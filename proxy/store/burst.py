@@ -13,15 +13,15 @@ from proxy.store.receive import Receiver
 
 
 class Burst:
-    """``count``: of the replies. ``usual``: what they mostly are, on the wire; empty where that is
-    not known. ``to`` is told of a list of them, or of None where they are the usual ones."""
+    """``count``: of the replies. ``usual``: what they mostly are, on the wire. ``to`` is told of a
+    list of them, or of None where they are the usual ones; it may be nobody."""
 
     __slots__ = ("_count", "_replies", "_seen", "_to", "_usual", "is_whole")
 
-    def __init__(self, count: int, usual: bytes, to: Receiver[list[Any] | None]) -> None:
+    def __init__(self, count: int, usual: bytes, to: Receiver[list[Any] | None] | None) -> None:
         self._count = count
         self._usual = usual
-        self._seen = 0 if usual else -1  # bytes of the usual ones; less than 0: they are others
+        self._seen = 0  # bytes of the usual ones; less than 0: they are others
         self._replies: list[Any] = []
         self._to = to
         self.is_whole = False
@@ -50,14 +50,17 @@ class Burst:
         return self.is_whole
 
     def finish(self) -> None:
-        self._to.set_result(self._replies or None)
+        """It is whole: tell of it."""
+        if self._to is not None:
+            self._to.set_result(self._replies or None)
 
     def done(self) -> bool:
-        return self._to.done()
+        return self._to is None or self._to.done()
 
     def set_result(self, result: object, /) -> None:
         """Not by a single reply: ``add`` and ``finish``."""
         raise TypeError(f"a burst has several replies, and {result!r} is one")
 
     def set_exception(self, exception: BaseException, /) -> None:
-        self._to.set_exception(exception)
+        if self._to is not None:
+            self._to.set_exception(exception)

@@ -69,9 +69,10 @@ class RedisStore:
         token: bytes,
         terms: Terms,
     ) -> Claims:
-        told: asyncio.Future[Claims] = asyncio.get_running_loop().create_future()
-        if self._is_one_call(keys) and self._plain.ask(keys, fingerprints, token, terms, told):
-            return await told
+        if self._is_one_call(keys):
+            told: asyncio.Future[Claims] = asyncio.get_running_loop().create_future()
+            if self._plain.ask(keys, fingerprints, token, terms, told):
+                return await told
         asked = self._run(self._claim, wire.pack_claims, keys, fingerprints, token, terms)
         return self._read_claims(await asked)
 

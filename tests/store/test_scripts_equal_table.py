@@ -1,4 +1,5 @@
-"""The Lua scripts beside the transition table: same answers, same records, same expiries, always.
+"""The Redis store beside the transition table: same answers, same records, same expiries, always;
+by scripts alone, and with claims as plain commands.
 
 The scripts take the time from the server, so that the table is asked with every millisecond
 between two readings of the server's clock: at one of them it must say exactly what came back.

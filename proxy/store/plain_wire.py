@@ -1,4 +1,5 @@
-"""Claims as plain Redis commands, and what is usually answered. Law: pure."""
+"""Claims as plain Redis commands, and what is usually answered to them, as they stand on the wire.
+Law: pure."""
 
 from __future__ import annotations
 
@@ -33,6 +34,6 @@ def claims(
 
 
 @lru_cache(maxsize=128)
-def all_won(count: int) -> bytes:
-    """The answer to so many claims of new keys."""
+def usual_reply(count: int) -> bytes:
+    """To so many claims: all keys were new."""
     return b"$-1\r\n" * count

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bench.guard import request_of, response_of
 from proxy.core import codec
 from proxy.core.record import Done
-from proxy.store import commands
+from proxy.store import plain_wire
 from rules.native import array_reader, item_reader
 from rules.pointer import Pointer
 from tests.rules.making import request, rule
@@ -39,14 +39,14 @@ def read(data: bytes | None) -> list[Any]:
 def test_a_claim_is_set_where_nothing_stands(prints: list[bytes], expires: int) -> None:
     names = keys(len(prints))
     text = b"%d" % expires
-    assert read(commands.claims(names, prints, HEAD, expires)) == [
+    assert read(plain_wire.claims(names, prints, HEAD, expires)) == [
         [b"SET", name, HEAD + one, b"NX", b"GET", b"PXAT", text]
         for name, one in zip(names, prints, strict=True)
     ]
 
 
 def test_a_claim_without_content_is_no_plain_one() -> None:
-    assert commands.claims(keys(2), [b"f" * 16, None], HEAD, 1) is None
+    assert plain_wire.claims(keys(2), [b"f" * 16, None], HEAD, 1) is None
 
 
 @pytest.mark.parametrize("size", [1, 3, 200])
@@ -60,10 +60,10 @@ def test_what_was_read_of_the_bodies_is_packed_as_its_lists(size: int) -> None:
     assert items is not None
     assert answered is not None
     prints, names = items[1], keys(size)
-    claims = commands.claims(names, list(prints), HEAD, 7)
-    assert commands.claims(names, prints, HEAD, 7) == claims is not None
-    assert commands.claims(names, answered[2], HEAD, 7) is None  # they are no fingerprints
-    assert commands.claims(names[1:], prints, HEAD, 7) is None
+    claims = plain_wire.claims(names, list(prints), HEAD, 7)
+    assert plain_wire.claims(names, prints, HEAD, 7) == claims is not None
+    assert plain_wire.claims(names, answered[2], HEAD, 7) is None  # they are no fingerprints
+    assert plain_wire.claims(names[1:], prints, HEAD, 7) is None
 
 
 @given(st.lists(st.tuples(PRINTS | st.none(), st.integers(0, 4)), max_size=12))
@@ -89,4 +89,4 @@ def test_what_is_done_with_the_same_content_needs_no_second_look(
 
 @pytest.mark.parametrize("count", [1, 100, 512])
 def test_the_usual_answer(count: int) -> None:
-    assert read(commands.all_won(count)) == [None] * count
+    assert read(plain_wire.usual_reply(count)) == [None] * count

@@ -19,10 +19,11 @@ from proxy.store import wire
 from proxy.store.base import Claims
 from proxy.store.burst import Burst
 from proxy.store.clock import StoreClock
+from proxy.store.evalsha import Script
 from proxy.store.pipe import PipeLost
 from proxy.store.plain_wire import claims, usual_reply
 from proxy.store.receive import Receiver
-from proxy.store.scripts import Script, ScriptCalls
+from proxy.store.scripts import ScriptCalls
 from proxy.store.topology import Topology
 
 

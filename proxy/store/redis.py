@@ -19,11 +19,12 @@ from proxy.core.record import Record, Settlement, Terms
 from proxy.errors import StoreUnavailable
 from proxy.store import wire
 from proxy.store.base import Claims, Settles, StoreInfo
+from proxy.store.evalsha import Script, SlotMoves, checked
 from proxy.store.pipe import pack
 from proxy.store.plain import PlainClaims
 from proxy.store.probe import probe
 from proxy.store.receive import Mapped, Receiver
-from proxy.store.scripts import SHARED_KEYS, Script, ScriptCalls, SlotMoves, checked
+from proxy.store.scripts import SHARED_KEYS, ScriptCalls
 from proxy.store.topology import Topology
 
 MAX_KEYS: Final = 512
@@ -58,7 +59,7 @@ class RedisStore:
         # Claims come as the requests do, by the handful; what the service answers comes one by one.
         # Waiting for three turns, which are microseconds where nothing else is to be done, takes
         # a tenth off what a single new item costs.
-        self._settle = Script.of(wire.SETTLE_SCRIPT, turns=3)
+        self._settle = Script.of(wire.SETTLE_SCRIPT, turns=3, gives_way=True)
         self._plain = PlainClaims(topology, self._scripts, self._claim, plain_from)
         self._late: set[asyncio.Future[Any]] = set()
 

@@ -2,7 +2,8 @@
 in the call.
 
 Small calls that are made in the same few turns of the event loop become one: what a call costs a
-Redis and a client is mostly the call. Large ones go alone, so that they do not delay each other.
+Redis and a client is mostly the call. Large ones go alone, so that they do not delay each other,
+and those that give way one after another.
 
 Where the connection is up a shared call needs no task: it is written at once, and its reply handed
 out as it comes. Whatever is not the usual reply is then looked into by a task.
@@ -13,49 +14,22 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from hashlib import sha1
 from typing import Any, Final
 
 import hiredis
 
-from proxy.core.native import command
 from proxy.errors import StoreUnavailable
+from proxy.store.evalsha import Script, command_of, replies_of
+from proxy.store.in_turn import InTurn
 from proxy.store.link import Sent
-from proxy.store.pipe import Pipe, pack, words
+from proxy.store.pipe import Pipe
 from proxy.store.receive import Receiver
 from proxy.store.topology import Topology
 from proxy.store.wire import Arguments
 
 SHARED_KEYS: Final = 128
 """Of a call that several requests share; who has more than half of it goes alone."""
-
-
-class SlotMoves(StoreUnavailable):
-    """A command's keys are on both sides of a slot's move. Nothing was done."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Script:
-    """``call``: the first words of a call of it, packed; ``empty``: a call of it for no key, which
-    does nothing. ``turns`` of the event loop for which small calls of it are collected."""
-
-    call: bytes
-    empty: bytes
-    load: bytes
-    turns: int
-
-    @classmethod
-    def of(cls, text: str, turns: int = 1) -> Script:
-        source = text.encode()
-        digest = sha1(source, usedforsecurity=False).hexdigest().encode()
-        return cls(
-            words((b"EVALSHA", digest)),
-            pack(b"EVALSHA", digest, 0, b""),
-            pack(b"SCRIPT", b"LOAD", source),
-            turns,
-        )
 
 
 class _Part:
@@ -87,6 +61,7 @@ class ScriptCalls:
     def __init__(self, topology: Topology) -> None:
         self._topology = topology
         self._pending: dict[tuple[Script, int], list[_Part]] = {}
+        self._in_turn: InTurn[tuple[Script, _Part]] = InTurn(self._start_turn)
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None  # of its first call
         self._closed = False
@@ -119,6 +94,8 @@ class ScriptCalls:
         part = _Part(keys, arguments, to)
         if is_small(keys):
             self._share_soon(script, 0, part)
+        elif script.gives_way:
+            self._in_turn.take((script, part))
         else:
             self._start(script, 0, (part,))
 
@@ -137,6 +114,8 @@ class ScriptCalls:
     async def close(self) -> None:
         """What is on its way by then ends with its connection."""
         self._closed = True
+        for _, part in self._in_turn.give_up():
+            _fail((part,), StoreUnavailable("the store is closed"))
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
@@ -163,17 +142,32 @@ class ScriptCalls:
         if shared:
             self._start(*place, shared)
 
-    def _start(self, script: Script, bucket: int, parts: Sequence[_Part]) -> None:
+    def _start_turn(self, turn: tuple[Script, _Part]) -> bool:
+        script, part = turn
+        if part.replies.done():
+            return False  # its caller is gone and nothing was sent
+        return self._start(script, 0, (part,), self._in_turn)
+
+    def _start(
+        self,
+        script: Script,
+        bucket: int,
+        parts: Sequence[_Part],
+        turns: InTurn[tuple[Script, _Part]] | None = None,
+    ) -> bool:
+        """True: it is on its way, and ``turns`` will be told of its end."""
         if len(parts) == 1:
             keys, arguments = parts[0].keys, parts[0].arguments
         else:
             keys, arguments = _together(parts)
         call = _Call(script, bucket, command_of(script, keys, arguments), len(keys))
-        on_its_way = _OnItsWay(self, call, parts)
+        on_its_way = _OnItsWay(self, call, parts, turns)
         only = self._topology.only
         on_its_way.pipe = only.send_for(call.command, on_its_way) if only is not None else None
-        if on_its_way.pipe is None:
-            self._look_into(call, parts, None)
+        if on_its_way.pipe is not None:
+            return True
+        self._look_into(call, parts, None)
+        return False
 
     def _send(self, call: _Call) -> Sent | None:
         only = self._topology.only
@@ -182,7 +176,7 @@ class ScriptCalls:
     def replied(self, call: _Call, parts: Sequence[_Part], reply: object) -> None:
         """The usual reply has come."""
         try:
-            replies = _replies(reply, call.keys)
+            replies = replies_of(reply, call.keys)
         except StoreUnavailable as problem:
             _fail(parts, problem)
         else:
@@ -224,18 +218,25 @@ class ScriptCalls:
         if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT"):
             # A flush, a restart or a promoted replica: the script goes first, the call behind it.
             reply = await self._topology.call(call.bucket, call.command, load=call.script.load)
-        return _replies(reply, call.keys)
+        return replies_of(reply, call.keys)
 
 
 class _OnItsWay:
     """A call that was written, whose reply no task waits for."""
 
-    __slots__ = ("_call", "_calls", "_parts", "pipe")
+    __slots__ = ("_call", "_calls", "_parts", "_turns", "pipe")
 
-    def __init__(self, calls: ScriptCalls, call: _Call, parts: Sequence[_Part]) -> None:
+    def __init__(
+        self,
+        calls: ScriptCalls,
+        call: _Call,
+        parts: Sequence[_Part],
+        turns: InTurn[tuple[Script, _Part]] | None,
+    ) -> None:
         self._calls = calls
         self._call = call
         self._parts = parts
+        self._turns = turns
         self.pipe: Pipe | None = None
 
     def done(self) -> bool:
@@ -244,8 +245,12 @@ class _OnItsWay:
     def set_result(self, result: object, /) -> None:
         if isinstance(result, hiredis.ReplyError):
             self._failed().set_result(result)
-        else:
+            return
+        try:
             self._calls.replied(self._call, self._parts, result)
+        finally:
+            if self._turns is not None:
+                self._turns.ended(well=True)
 
     def set_exception(self, exception: BaseException, /) -> None:
         came = self._failed()
@@ -257,6 +262,8 @@ class _OnItsWay:
         came: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         assert self.pipe is not None  # noqa: S101 - a reply comes in a later turn
         self._calls.failed(self._call, self._parts, Sent(self.pipe, came))
+        if self._turns is not None:
+            self._turns.ended(well=False)
         return came
 
 
@@ -275,32 +282,6 @@ def _together(parts: Sequence[_Part]) -> tuple[Sequence[bytes], Arguments]:
     return keys, arguments
 
 
-def command_of(script: Script, keys: Sequence[bytes], arguments: Arguments) -> bytes:
-    fields, more, values = arguments.fields, arguments.more, arguments.values
-    if command is not None:
-        return command(script.call, keys, fields, more, values)
-    number = b"%d" % len(keys)
-    return b"".join(
-        (
-            b"*%d\r\n" % (4 + len(keys) + more),
-            script.call,
-            b"$%d\r\n%b\r\n" % (len(number), number),
-            words(keys),
-            b"$%d\r\n" % len(fields),
-            fields,
-            values,
-            b"\r\n",
-        )
-    )
-
-
-def _replies(reply: Any, count: int) -> list[bytes]:
-    if type(reply) is bytes and len(reply) == 1:
-        return [reply] * count  # it is the reply of every key
-    replies: list[bytes] = checked(reply, count)
-    return replies
-
-
 def _hand_out(parts: Sequence[_Part], replies: list[bytes]) -> None:
     at = 0
     for part in parts:
@@ -315,14 +296,3 @@ def _fail(parts: Sequence[_Part], problem: StoreUnavailable) -> None:
     for part in parts:
         if not part.replies.done():
             part.replies.set_exception(type(problem)(str(problem)))
-
-
-def checked(reply: Any, count: int) -> Any:
-    """A reply that is a list of so many. Raises StoreUnavailable."""
-    if isinstance(reply, hiredis.ReplyError):
-        if str(reply).startswith("TRYAGAIN"):
-            raise SlotMoves(str(reply))
-        raise StoreUnavailable(f"Redis refuses: {reply}")
-    if not isinstance(reply, list) or len(reply) != count:
-        raise StoreUnavailable(f"Redis answers what was not asked: {type(reply).__name__}")
-    return reply

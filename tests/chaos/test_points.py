@@ -10,8 +10,8 @@ import pytest
 
 from proxy.core.record import Commit, Extend, MarkDoubt, Release, Sent, Settlement, Terms
 from proxy.store import wire
+from proxy.store.evalsha import Script, command_of
 from proxy.store.pipe import pack
-from proxy.store.scripts import Script, command_of
 from tests.chaos.points import Point, ServiceTap, StoreTap, Trap
 from tests.chaos.resp import COMMIT, DOUBT, SENT, Conversation, Cutter, read_command
 

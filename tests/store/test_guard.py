@@ -21,10 +21,10 @@ from proxy.errors import StoreUnavailable
 from proxy.observe import Observer
 from proxy.store.base import ScannableStore, StoreInfo
 from proxy.store.breaker import FAILURES, PAUSE, PAUSE_MAX, Breaker
+from proxy.store.evalsha import SlotMoves
 from proxy.store.guard import GuardedStore
 from proxy.store.memory import MemoryStore
 from proxy.store.replies import has_outage, sole
-from proxy.store.scripts import SlotMoves
 from tests.fakes.prompt import Prompt
 from tests.store.stands import PRINT, TERMS, keys, token
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from proxy.core.codec import encode
 from proxy.core.record import Commit, Done, MarkDoubt, Release, Sent, Settlement, Won
 from proxy.errors import StoreUnavailable
+from proxy.store.evalsha import Script, command_of
 from proxy.store.guard import GuardedStore
 from proxy.store.pipe import words
-from proxy.store.scripts import Script, command_of
 from proxy.store.wire import pack_settles
 from tests.store.stands import PRINT, TERMS, Handler, keys, opened, pipe_of, serving, token
 

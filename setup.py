@@ -94,7 +94,6 @@ COMPILED = [
     "proxy/store/clock.py",
     "proxy/store/evalsha.py",
     "proxy/store/guard.py",
-    "proxy/store/in_turn.py",
     "proxy/store/link.py",
     "proxy/store/pipe.py",
     "proxy/store/plain.py",

@@ -25,17 +25,15 @@ class SlotMoves(StoreUnavailable):
 @dataclass(frozen=True, slots=True, eq=False)
 class Script:
     """``call``: the first words of a call of it, packed; ``empty``: a call of it for no key, which
-    does nothing. ``turns`` of the event loop for which small calls of it are collected; large ones
-    of one that ``gives_way`` go one after another."""
+    does nothing. ``turns`` of the event loop for which small calls of it are collected."""
 
     call: bytes
     empty: bytes
     load: bytes
     turns: int
-    gives_way: bool
 
     @classmethod
-    def of(cls, text: str, turns: int = 1, *, gives_way: bool = False) -> Script:
+    def of(cls, text: str, turns: int = 1) -> Script:
         source = text.encode()
         digest = sha1(source, usedforsecurity=False).hexdigest().encode()
         return cls(
@@ -43,7 +41,6 @@ class Script:
             pack(b"EVALSHA", digest, 0, b""),
             pack(b"SCRIPT", b"LOAD", source),
             turns,
-            gives_way,
         )
 
 

@@ -2,8 +2,7 @@
 in the call.
 
 Small calls that are made in the same few turns of the event loop become one: what a call costs a
-Redis and a client is mostly the call. Large ones go alone, so that they do not delay each other,
-and those that give way one after another.
+Redis and a client is mostly the call. Large ones go alone, so that they do not delay each other.
 
 Where the connection is up a shared call needs no task: it is written at once, and its reply handed
 out as it comes. Whatever is not the usual reply is then looked into by a task.
@@ -21,7 +20,6 @@ import hiredis
 
 from proxy.errors import StoreUnavailable
 from proxy.store.evalsha import Script, command_of, replies_of
-from proxy.store.in_turn import InTurn
 from proxy.store.link import Sent
 from proxy.store.pipe import Pipe
 from proxy.store.receive import Receiver
@@ -61,7 +59,6 @@ class ScriptCalls:
     def __init__(self, topology: Topology) -> None:
         self._topology = topology
         self._pending: dict[tuple[Script, int], list[_Part]] = {}
-        self._in_turn: InTurn[tuple[Script, _Part]] = InTurn(self._start_turn)
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None  # of its first call
         self._closed = False
@@ -94,8 +91,6 @@ class ScriptCalls:
         part = _Part(keys, arguments, to)
         if is_small(keys):
             self._share_soon(script, 0, part)
-        elif script.gives_way:
-            self._in_turn.take((script, part))
         else:
             self._start(script, 0, (part,))
 
@@ -114,8 +109,6 @@ class ScriptCalls:
     async def close(self) -> None:
         """What is on its way by then ends with its connection."""
         self._closed = True
-        for _, part in self._in_turn.give_up():
-            _fail((part,), StoreUnavailable("the store is closed"))
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
@@ -142,32 +135,17 @@ class ScriptCalls:
         if shared:
             self._start(*place, shared)
 
-    def _start_turn(self, turn: tuple[Script, _Part]) -> bool:
-        script, part = turn
-        if part.replies.done():
-            return False  # its caller is gone and nothing was sent
-        return self._start(script, 0, (part,), self._in_turn)
-
-    def _start(
-        self,
-        script: Script,
-        bucket: int,
-        parts: Sequence[_Part],
-        turns: InTurn[tuple[Script, _Part]] | None = None,
-    ) -> bool:
-        """True: it is on its way, and ``turns`` will be told of its end."""
+    def _start(self, script: Script, bucket: int, parts: Sequence[_Part]) -> None:
         if len(parts) == 1:
             keys, arguments = parts[0].keys, parts[0].arguments
         else:
             keys, arguments = _together(parts)
         call = _Call(script, bucket, command_of(script, keys, arguments), len(keys))
-        on_its_way = _OnItsWay(self, call, parts, turns)
+        on_its_way = _OnItsWay(self, call, parts)
         only = self._topology.only
         on_its_way.pipe = only.send_for(call.command, on_its_way) if only is not None else None
-        if on_its_way.pipe is not None:
-            return True
-        self._look_into(call, parts, None)
-        return False
+        if on_its_way.pipe is None:
+            self._look_into(call, parts, None)
 
     def _send(self, call: _Call) -> Sent | None:
         only = self._topology.only
@@ -224,19 +202,12 @@ class ScriptCalls:
 class _OnItsWay:
     """A call that was written, whose reply no task waits for."""
 
-    __slots__ = ("_call", "_calls", "_parts", "_turns", "pipe")
+    __slots__ = ("_call", "_calls", "_parts", "pipe")
 
-    def __init__(
-        self,
-        calls: ScriptCalls,
-        call: _Call,
-        parts: Sequence[_Part],
-        turns: InTurn[tuple[Script, _Part]] | None,
-    ) -> None:
+    def __init__(self, calls: ScriptCalls, call: _Call, parts: Sequence[_Part]) -> None:
         self._calls = calls
         self._call = call
         self._parts = parts
-        self._turns = turns
         self.pipe: Pipe | None = None
 
     def done(self) -> bool:
@@ -245,12 +216,8 @@ class _OnItsWay:
     def set_result(self, result: object, /) -> None:
         if isinstance(result, hiredis.ReplyError):
             self._failed().set_result(result)
-            return
-        try:
+        else:
             self._calls.replied(self._call, self._parts, result)
-        finally:
-            if self._turns is not None:
-                self._turns.ended(well=True)
 
     def set_exception(self, exception: BaseException, /) -> None:
         came = self._failed()
@@ -262,8 +229,6 @@ class _OnItsWay:
         came: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         assert self.pipe is not None  # noqa: S101 - a reply comes in a later turn
         self._calls.failed(self._call, self._parts, Sent(self.pipe, came))
-        if self._turns is not None:
-            self._turns.ended(well=False)
         return came
 
 

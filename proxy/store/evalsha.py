@@ -45,6 +45,7 @@ class Script:
 
 
 def command_of(script: Script, keys: Sequence[bytes], arguments: Arguments) -> bytes:
+    """An EVALSHA as it stands on the wire."""
     fields, more, values = arguments.fields, arguments.more, arguments.values
     if command is not None:
         return command(script.call, keys, fields, more, values)
@@ -64,7 +65,7 @@ def command_of(script: Script, keys: Sequence[bytes], arguments: Arguments) -> b
 
 
 def replies_of(reply: Any, count: int) -> list[bytes]:
-    """Raises StoreUnavailable."""
+    """One a key, of so many. Raises StoreUnavailable."""
     if type(reply) is bytes and len(reply) == 1:
         return [reply] * count  # it is the reply of every key
     replies: list[bytes] = checked(reply, count)

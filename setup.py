@@ -91,6 +91,7 @@ COMPILED = [
     # the store
     "proxy/store/breaker.py",
     "proxy/store/burst.py",
+    "proxy/store/busy.py",
     "proxy/store/clock.py",
     "proxy/store/evalsha.py",
     "proxy/store/guard.py",

@@ -25,15 +25,17 @@ class SlotMoves(StoreUnavailable):
 @dataclass(frozen=True, slots=True, eq=False)
 class Script:
     """``call``: the first words of a call of it, packed; ``empty``: a call of it for no key, which
-    does nothing. ``turns`` of the event loop for which small calls of it are collected."""
+    does nothing. ``turns`` of the event loop for which small calls of it are collected; a large
+    one ``gives_way``, or not (``Pipe``)."""
 
     call: bytes
     empty: bytes
     load: bytes
     turns: int
+    gives_way: bool
 
     @classmethod
-    def of(cls, text: str, turns: int = 1) -> Script:
+    def of(cls, text: str, turns: int = 1, *, gives_way: bool = False) -> Script:
         source = text.encode()
         digest = sha1(source, usedforsecurity=False).hexdigest().encode()
         return cls(
@@ -41,6 +43,7 @@ class Script:
             pack(b"EVALSHA", digest, 0, b""),
             pack(b"SCRIPT", b"LOAD", source),
             turns,
+            gives_way,
         )
 
 

@@ -114,12 +114,13 @@ class Link:
         pipe = self._pipe
         return None if pipe is None or pipe.closed else Sent(pipe, pipe.send(command))
 
-    def send_for(self, command: bytes, to: Receiver[Any]) -> Pipe | None:
+    def send_for(
+        self, command: bytes, to: Receiver[Any], *, is_large: bool, gives_way: bool
+    ) -> Pipe | None:
         """Write it where the connection is up, and ``to`` is told as the reply comes."""
-        pipe = self._pipe
-        if pipe is None or pipe.closed:
-            return None
-        pipe.send_for(command, to)
+        pipe = self.pipe
+        if pipe is not None:
+            pipe.send_for(command, to, is_large=is_large, gives_way=gives_way)
         return pipe
 
     @property

@@ -6,6 +6,13 @@ connection pool. redis-py makes the connection (TLS, ACL, database); from then o
 
 Law: nobody but the reader takes a reply off the line. A caller that goes away leaves its place
 standing, and its reply is dropped when it comes: no call can get another's answer.
+
+A large call may give way: while two large ones are under way, one that the server works at and one
+behind it, it is not written yet. A service answers several batches within a millisecond. Were their
+commits all written at once, the claims that their clients send next would stand behind all of them,
+be answered together, forwarded together and come back together: for as long as there is load,
+batches would travel in a group, in which each waits for all. As commits give way they are as far
+apart afterwards as the store takes for one.
 """
 
 from __future__ import annotations
@@ -18,6 +25,7 @@ from typing import Any, Final
 import hiredis
 
 from proxy.store.burst import Burst
+from proxy.store.busy import Busy
 from proxy.store.receive import Receiver
 
 
@@ -40,6 +48,13 @@ _PING: Final = pack(b"PING")
 _ASLEEP: Final = 0.005
 """Seconds without a call, after which a Redis has left the processor and its caches."""
 IDLE_CHECK: Final = 15.0
+_AT_ONCE: Final = 2
+"""Large calls under way that none gives way to; behind one alone the server would wait for us."""
+_MOST_BUSY: Final = 0.75
+"""Where the server is busy for more of the time, its time is what is short, and nothing gives way:
+a service of 20 ms leaves half of it, clients that wait for nothing else less than a tenth."""
+_WINDOW: Final = 0.1
+"""Seconds that this is looked at over: of many calls, and soon enough after a change."""
 
 
 class PipeLost(Exception):
@@ -60,9 +75,13 @@ class Pipe(asyncio.Protocol):
         self._timeout = timeout
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader()
-        self._waiting: deque[tuple[Receiver[Any] | None, float]] = deque()
+        self._waiting: deque[tuple[Receiver[Any] | None, float, bool]] = deque()
+        self._held: deque[tuple[bytes, Receiver[Any], float]] = deque()
         self._busy = False
         self._last = 0.0
+        self.large = Busy(self._loop.time(), _WINDOW)
+        self.gives_way = 0.005
+        """Seconds for which a call does, at most: what is done has to be recorded as well."""
         self._timer = self._loop.call_later(IDLE_CHECK, self._watch)
         self.closed = False
         transport.set_protocol(self)
@@ -73,9 +92,25 @@ class Pipe(asyncio.Protocol):
         self.send_for(command, future)
         return future
 
-    def send_for(self, command: bytes, to: Receiver[Any]) -> None:
-        """The same, told to ``to`` as the reply comes."""
-        self._write(command, to)
+    def send_for(
+        self,
+        command: bytes,
+        to: Receiver[Any],
+        *,
+        is_large: bool = False,
+        gives_way: bool = False,
+    ) -> None:
+        """The same, told to ``to`` as the reply comes. ``is_large``: the server takes a while for
+        it. One that ``gives_way`` is."""
+        if gives_way and not self.closed and self._is_taken():
+            self._held.append((command, to, self._loop.time()))
+        else:
+            self._write(command, to, is_large=is_large)
+
+    def _is_taken(self) -> bool:
+        if self.large.share > _MOST_BUSY:
+            return False
+        return self.large.calls >= _AT_ONCE or bool(self._held)
 
     def is_asleep(self) -> bool:
         """Whether there was no call for a while, so that the server has gone to sleep."""
@@ -86,11 +121,13 @@ class Pipe(asyncio.Protocol):
         """Send, and drop the reply."""
         self._write(command, None)
 
-    def _write(self, command: bytes, to: Receiver[Any] | None) -> None:
+    def _write(self, command: bytes, to: Receiver[Any] | None, *, is_large: bool = False) -> None:
         if self.closed:
             raise PipeLost("the connection is closed")
         self._last = now = self._loop.time()
-        self._waiting.append((to, now))
+        self._waiting.append((to, now, is_large))
+        if is_large:
+            self.large.begin(now)
         self._transport.write(command)
         if not self._busy:
             self._busy = True
@@ -113,6 +150,23 @@ class Pipe(asyncio.Protocol):
             self.post(_PING)
 
     def data_received(self, data: bytes) -> None:
+        self._read(data)
+        if self._held:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Write what has given way, for long enough or to all that there was."""
+        held, since = self._held, self._loop.time() - self.gives_way
+        while held and not self.closed and (self.large.calls < _AT_ONCE or held[0][2] < since):
+            command, to, _ = held.popleft()
+            self._write(command, to, is_large=True)
+
+    def _answered(self) -> None:
+        _, _, is_large = self._waiting.popleft()
+        if is_large:
+            self.large.end(self._loop.time())
+
+    def _read(self, data: bytes) -> None:
         try:
             data = self._skip_usual(data)
             if not data:
@@ -122,7 +176,7 @@ class Pipe(asyncio.Protocol):
                 to = self._waiting[0][0]
                 if isinstance(to, Burst) and not to.add(reply):
                     continue
-                self._waiting.popleft()
+                self._answered()
                 if to is not None and not to.done():
                     self._tell(to, reply)
         except (hiredis.ProtocolError, IndexError) as error:
@@ -137,7 +191,7 @@ class Pipe(asyncio.Protocol):
             data = burst.skip(data)
             if not burst.is_whole:
                 break
-            self._waiting.popleft()
+            self._answered()
             if not burst.done():
                 self._tell(burst, None)
         return data
@@ -164,7 +218,9 @@ class Pipe(asyncio.Protocol):
             return
         self.closed = True
         self._timer.cancel()
-        waiting, self._waiting = self._waiting, deque()
-        for to, _ in waiting:
+        waiting = [to for to, _, _ in self._waiting] + [to for _, to, _ in self._held]
+        self._waiting.clear()
+        self._held.clear()
+        for to in waiting:
             if to is not None and not to.done():
                 to.set_exception(PipeLost(reason, timed_out=timed_out))

@@ -71,7 +71,8 @@ class PlainClaims:
         if command is None:
             return False
         asked = _Asked(self, keys, fingerprints, token, terms, to)
-        clock.pipe.send_for(command, Burst(len(keys), usual_reply(len(keys)), asked))
+        burst = Burst(len(keys), usual_reply(len(keys)), asked)
+        clock.pipe.send_for(command, burst, is_large=True)
         return True
 
     def learn(self, is_new: bool, count: int) -> None:

@@ -143,7 +143,14 @@ class ScriptCalls:
         call = _Call(script, bucket, command_of(script, keys, arguments), len(keys))
         on_its_way = _OnItsWay(self, call, parts)
         only = self._topology.only
-        on_its_way.pipe = only.send_for(call.command, on_its_way) if only is not None else None
+        if only is not None:
+            is_large = len(parts) == 1 and not is_small(keys)
+            on_its_way.pipe = only.send_for(
+                call.command,
+                on_its_way,
+                is_large=is_large,
+                gives_way=is_large and script.gives_way,
+            )
         if on_its_way.pipe is None:
             self._look_into(call, parts, None)
 

@@ -31,6 +31,7 @@ from proxy.problems import internal
 from proxy.refusal import refusal
 from proxy.remembered import RememberedHead, is_small
 from proxy.settings import Settings
+from proxy.underway import Told
 from rules.match import RuleSet
 from rules.model import Rule
 
@@ -46,7 +47,7 @@ class Beginner(Protocol):
 
     def expect(self) -> None: ...
 
-    def begin(self, exchange: Exchange, told: Callable[[Answer | BaseException], None]) -> Work: ...
+    def begin(self, exchange: Exchange, told: Told) -> Work: ...
 
 
 class Direct:
@@ -143,9 +144,14 @@ class Direct:
     def slow_reader(self) -> None:
         self._observer.limit("slow_reader")
 
+    @property
+    def closes(self) -> bool:
+        """Whether connections end with their next answer."""
+        return self._lifecycle.draining
+
     def answered(self, request_id: str, answer: Answer | BaseException) -> tuple[bytes, bool]:
         """The bytes that the client gets, and whether its connection ends with them."""
-        close = self._lifecycle.draining
+        close = self.closes
         if isinstance(answer, BaseException):
             problem = answer if isinstance(answer, Problem) else internal()
             status, headers, body = refusal(problem, request_id)
@@ -179,7 +185,7 @@ class Direct:
 class _Turn:
     """One batch on one connection."""
 
-    __slots__ = ("_direct", "_line", "_request_id", "_size", "_work")
+    __slots__ = ("_direct", "_foreseen", "_line", "_request_id", "_size", "_work")
 
     def __init__(
         self, direct: Direct, line: ClientLine, exchange: Exchange, size: int, flow: Beginner
@@ -188,16 +194,24 @@ class _Turn:
         self._line = line
         self._size = size
         self._request_id = exchange.request_id
-        self._work = flow.begin(exchange, self._told)
+        self._foreseen: tuple[Answer, bytes, bool] | None = None
+        self._work = flow.begin(exchange, self)
 
     def abandon(self) -> None:
         """The client is gone; the driver sees its work through."""
         self._work.abandon()
         self._direct.left(self._size)
 
-    def _told(self, answer: Answer | BaseException) -> None:
-        self._direct.left(self._size)
-        data, close = self._direct.answered(self._request_id, answer)
+    def foresee(self, answer: Answer) -> None:
+        self._foreseen = (answer, *self._direct.answered(self._request_id, answer))
+
+    def told(self, answer: Answer | BaseException) -> None:
+        direct, foreseen = self._direct, self._foreseen
+        direct.left(self._size)
+        if foreseen is not None and foreseen[0] is answer and foreseen[2] == direct.closes:
+            _, data, close = foreseen
+        else:
+            data, close = direct.answered(self._request_id, answer)
         self._line.answer(data, close=close)
 
 

@@ -108,15 +108,7 @@ class Flow:
         """
         due: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
 
-        def told(answer: Answer | BaseException) -> None:
-            if due.done():
-                return
-            if isinstance(answer, BaseException):
-                due.set_exception(answer)
-            else:
-                due.set_result(answer)
-
-        work = self.begin(exchange, told)
+        work = self.begin(exchange, _Due(due))
         try:
             return await due
         except asyncio.CancelledError:
@@ -124,8 +116,8 @@ class Flow:
             raise
 
     def begin(self, exchange: Exchange, told: Told) -> Underway:
-        """Start on one batch, which is not empty; ``told`` is called once, in a later turn of the
-        loop, unless the caller abandons the work before."""
+        """Start on one batch, which is not empty; ``told`` hears of it once, in a later turn of
+        the loop, unless the caller abandons the work before."""
         loop = self._loop
         if loop is None:
             loop = self._loop = asyncio.get_running_loop()
@@ -188,3 +180,23 @@ class Flow:
     def under_way(self) -> int:
         """Requests whose work has not ended."""
         return len(self._under_way)
+
+
+class _Due:
+    """A task that waits for an answer."""
+
+    __slots__ = ("_due",)
+
+    def __init__(self, due: asyncio.Future[Answer]) -> None:
+        self._due = due
+
+    def foresee(self, answer: Answer) -> None:
+        """It takes the answer as it is."""
+
+    def told(self, answer: Answer | BaseException) -> None:
+        if self._due.done():
+            return
+        if isinstance(answer, BaseException):
+            self._due.set_exception(answer)
+        else:
+            self._due.set_result(answer)

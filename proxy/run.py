@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from proxy.core.answer import Course
+from proxy.core.answer import Course, Tally
 from proxy.core.fate import Code, Fate, echo_of, failed
 from proxy.core.fates import AlikeFates
 from proxy.core.record import Terms, Won
-from proxy.exchange import Exchange
+from proxy.exchange import Answer, Exchange
 
 
 class Round:
@@ -68,14 +68,23 @@ class Stopwatch:
 
 
 class Draft:
-    """An answer's body, rendered from ``base`` and ``fates`` before it was sure that they stay."""
+    """The answer as ``fates`` and the first ``calls`` upstream calls make it, before it was sure
+    that they stay."""
 
-    __slots__ = ("base", "body", "fates")
+    __slots__ = ("answer", "calls", "counted", "fates")
 
-    def __init__(self, base: bytes, fates: Sequence[Fate], body: bytes) -> None:
-        self.base = base
+    def __init__(self, calls: int, fates: Sequence[Fate], counted: Tally, answer: Answer) -> None:
+        self.calls = calls
         self.fates = fates
-        self.body = body
+        self.counted = counted
+        self.answer = answer
+
+    def is_of(self, calls: int, fates: Sequence[Fate]) -> bool:
+        """Whether nothing has changed since."""
+        if calls != self.calls:
+            return False
+        known = self.fates
+        return fates is known or (isinstance(known, tuple) and known == tuple(fates))
 
 
 class Run:

@@ -19,22 +19,30 @@ def stitch(run: Run) -> tuple[Answer, Callable[[], BatchReport]]:
     """One ordered answer: the service's own where it refused everything, else item by item. Its
     report is made when it is asked for: the answer is waited for."""
     fates = run.decided()
-    counted = tally(fates)
-    own = None
-    if counted.failures == counted.items:
-        spoken_of = sum(run.fates[index] is not None for index in run.upstream_decided)
-        own = own_answer(counted, run.course, spoken_of)
-    answer = _handed_on(own, counted) if own is not None else _stitched(run, fates, counted)
+    known, own = run.draft, None
+    if known is not None and known.is_of(len(run.course.deliveries), fates):
+        counted, answer = known.counted, known.answer
+    else:
+        counted = tally(fates)
+        if counted.failures == counted.items:
+            spoken_of = sum(run.fates[index] is not None for index in run.upstream_decided)
+            own = own_answer(counted, run.course, spoken_of)
+        answer = _stitched(run, fates, counted) if own is None else _handed_on(own, counted)
     ended = run.clock()
     return answer, partial(_report, run, counted, answer.status, ended, passed=own is not None)
 
 
-def draft(run: Run) -> None:
-    """Render what the answer will be where nothing changes any more."""
-    if run.draft is None and run.is_decided and run.course.accepted is not None:
-        fates = run.alike or tuple(run.decided())
-        base = run.course.accepted.body
-        run.draft = Draft(base, fates, render(run.rule, base, fates, run.course.array))
+def draft(run: Run) -> Answer | None:
+    """Make what the answer will be where nothing changes any more. None: that cannot be said. The
+    service has accepted something then, so that it is no refusal of its own."""
+    course = run.course
+    if run.draft is not None or not run.is_decided or course.accepted is None:
+        return None
+    fates = run.alike or tuple(run.decided())
+    counted = tally(fates)
+    answer = _stitched(run, fates, counted)
+    run.draft = Draft(len(course.deliveries), fates, counted, answer)
+    return answer
 
 
 def _handed_on(own: Reply, counted: Tally) -> Answer:
@@ -51,21 +59,13 @@ def _with_proxy_headers(headers: Headers, counted: Tally) -> Headers:
     return kept + proxy_headers(counted)
 
 
-def _are_the_same(fates: Sequence[Fate], others: Sequence[Fate]) -> bool:
-    return fates is others or (isinstance(fates, tuple) and fates == tuple(others))
-
-
 def _stitched(run: Run, fates: Sequence[Fate], counted: Tally) -> Answer:
     rule, course = run.rule, run.course
     status = status_of(fates, course, rule.response.partial_status)
     base, array = rule.response.envelope, None
     if course.accepted is not None:
         base, array = course.accepted.body, course.array
-    known = run.draft
-    if known is not None and known.base is base and _are_the_same(known.fates, fates):
-        body = known.body
-    else:
-        body = render(rule, base, fates, array)
+    body = render(rule, base, fates, array)
     return Answer(status, headers_of(fates, counted, course, status), body)
 
 

@@ -10,7 +10,6 @@ more where a process has been idle: what it runs through is in no cache then.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -27,7 +26,6 @@ from proxy.forward import Forwarder
 from proxy.rounds import Rounds, Work
 from proxy.run import Round
 from proxy.settling import Settler
-from proxy.stitch import draft
 from proxy.store.base import Claims, Settles
 from proxy.underway import Underway
 from rules.model import Align
@@ -140,8 +138,7 @@ class Straight:
         if not asked:
             self._see_through(partial(way.adopting.settle_each, run, rnd, items, self._steps))
         elif run.items >= WORTH_A_DRAFT:
-            with suppress(Exception):  # it is raised again where the answer is made
-                draft(run)
+            self._underway.foresee()
 
     def _settled(self, said: Settles | StoreUnavailable) -> None:
         way, rnd, run = self._way, self._rnd, self._underway.run

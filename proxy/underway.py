@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from contextlib import suppress
+from typing import Protocol
 
 from proxy.errors import Problem
 from proxy.exchange import Answer
 from proxy.limit import Limit
 from proxy.observe import Observer
 from proxy.run import Run
-from proxy.stitch import report_refusal, stitch
+from proxy.stitch import draft, report_refusal, stitch
 
 log = logging.getLogger("proxy.flow")
 
-Told = Callable[[Answer | BaseException], None]
-"""Takes the answer, the Problem in its place, or what went wrong inside."""
+
+class Told(Protocol):
+    """Who waits for an answer."""
+
+    def foresee(self, answer: Answer) -> None:
+        """This one will come, if nothing changes: what it takes can be made ready."""
+
+    def told(self, answer: Answer | BaseException) -> None:
+        """The answer, the Problem in its place, or what went wrong inside."""
 
 
 class Underway:
@@ -39,6 +47,15 @@ class Underway:
     def expire(self) -> None:
         """The rule's deadline is there."""
         self.answer()
+
+    def foresee(self) -> None:
+        """Make the answer ready while what it tells of is recorded."""
+        if self._told is None:
+            return
+        with suppress(Exception):  # it is raised again where the answer is made
+            answer = draft(self.run)
+            if answer is not None:
+                self._told.foresee(answer)
 
     def answer(self) -> None:
         """Answer with what is decided by now."""
@@ -69,4 +86,4 @@ class Underway:
         # was made of to the collector, a twentieth of what a batch costs.
         told, self._told = self._told, None
         if told is not None:
-            told(answer)
+            told.told(answer)

@@ -25,23 +25,28 @@ class SlotMoves(StoreUnavailable):
 @dataclass(frozen=True, slots=True, eq=False)
 class Script:
     """``call``: the first words of a call of it, packed; ``empty``: a call of it for no key, which
-    does nothing. ``turns`` of the event loop for which small calls of it are collected; a large
+    does nothing. ``usual``: the byte that it mostly answers with for all keys, and ``usual_reply``
+    that on the wire. ``turns`` of the event loop for which small calls of it are collected; a large
     one ``gives_way``, or not (``Pipe``)."""
 
     call: bytes
     empty: bytes
     load: bytes
+    usual: bytes
+    usual_reply: bytes
     turns: int
     gives_way: bool
 
     @classmethod
-    def of(cls, text: str, turns: int = 1, *, gives_way: bool = False) -> Script:
+    def of(cls, text: str, usual: bytes, turns: int = 1, *, gives_way: bool = False) -> Script:
         source = text.encode()
         digest = sha1(source, usedforsecurity=False).hexdigest().encode()
         return cls(
             words((b"EVALSHA", digest)),
             pack(b"EVALSHA", digest, 0, b""),
             pack(b"SCRIPT", b"LOAD", source),
+            usual,
+            b"$1\r\n%b\r\n" % usual,
             turns,
             gives_way,
         )

@@ -48,7 +48,7 @@ class PlainClaims:
         if clock is not None and clock.pipe.is_asleep():
             # As its reply is known, that of the claim behind it, with which it mostly comes in,
             # needs no parsing either.
-            clock.pipe.send_for(self.script.empty, Burst(1, b"$1\r\nW\r\n", None))
+            clock.pipe.send_for(self.script.empty, Burst(1, self.script.usual_reply, None))
 
     def ask(
         self,

@@ -55,11 +55,11 @@ class RedisStore:
         self._shard_timeout = 0.9 * timeout
         self._prefix = prefix
         self._bucket_at = len(prefix.encode()) + 2
-        self._claim = Script.of(wire.CLAIM_SCRIPT)
+        self._claim = Script.of(wire.CLAIM_SCRIPT, b"W")
         # Claims come as the requests do, by the handful; what the service answers comes one by one.
         # Waiting for three turns, which are microseconds where nothing else is to be done, takes
         # a tenth off what a single new item costs.
-        self._settle = Script.of(wire.SETTLE_SCRIPT, turns=3, gives_way=True)
+        self._settle = Script.of(wire.SETTLE_SCRIPT, b"A", turns=3, gives_way=True)
         self._plain = PlainClaims(topology, self._scripts, self._claim, plain_from)
         self._late: set[asyncio.Future[Any]] = set()
 

@@ -19,6 +19,7 @@ from typing import Any, Final
 import hiredis
 
 from proxy.errors import StoreUnavailable
+from proxy.store.burst import Burst
 from proxy.store.evalsha import Script, command_of, replies_of
 from proxy.store.link import Sent
 from proxy.store.pipe import Pipe
@@ -147,7 +148,7 @@ class ScriptCalls:
             is_large = len(parts) == 1 and not is_small(keys)
             on_its_way.pipe = only.send_for(
                 call.command,
-                on_its_way,
+                Burst(1, script.usual_reply, on_its_way),
                 is_large=is_large,
                 gives_way=is_large and script.gives_way,
             )
@@ -159,7 +160,7 @@ class ScriptCalls:
         return only.send(call.command) if only is not None else None
 
     def replied(self, call: _Call, parts: Sequence[_Part], reply: object) -> None:
-        """The usual reply has come."""
+        """The usual way of replying."""
         try:
             replies = replies_of(reply, call.keys)
         except StoreUnavailable as problem:
@@ -220,11 +221,12 @@ class _OnItsWay:
     def done(self) -> bool:
         return False
 
-    def set_result(self, result: object, /) -> None:
-        if isinstance(result, hiredis.ReplyError):
-            self._failed().set_result(result)
+    def set_result(self, result: list[Any] | None, /) -> None:
+        reply = self._call.script.usual if result is None else result[0]
+        if isinstance(reply, hiredis.ReplyError):
+            self._failed().set_result(reply)
         else:
-            self._calls.replied(self._call, self._parts, result)
+            self._calls.replied(self._call, self._parts, reply)
 
     def set_exception(self, exception: BaseException, /) -> None:
         came = self._failed()

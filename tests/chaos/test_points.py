@@ -19,14 +19,14 @@ TERMS = Terms(3000, 60_000, detects_duplicates=False)
 TOKEN = b"t" * 12
 KEYS = [b"idem:{00}:v1:a", b"idem:{00}:v1:b"]
 FIELDS = wire.pack_claims([b"f" * 16] * 2, TOKEN, TERMS)
-CLAIMING = command_of(Script.of(wire.CLAIM_SCRIPT), KEYS, FIELDS)
+CLAIMING = command_of(Script.of(wire.CLAIM_SCRIPT, b"W"), KEYS, FIELDS)
 WON, BUSY = b"$1\r\nW\r\n", b"*2\r\n$3\r\nB\x00\x01\r\n$1\r\nM\r\n"
 ONE_WON = b"*2\r\n$3\r\nB\x00\x01\r\n$1\r\nW\r\n"
 
 
 def settling(*steps: Settlement) -> bytes:
     arguments = wire.pack_settles(steps, TOKEN, TERMS)
-    return command_of(Script.of(wire.SETTLE_SCRIPT), KEYS, arguments)
+    return command_of(Script.of(wire.SETTLE_SCRIPT, b"A"), KEYS, arguments)
 
 
 def test_messages_are_cut_wherever_the_network_cuts_them() -> None:

@@ -56,7 +56,7 @@ def test_a_draft_is_the_answer_where_nothing_changes() -> None:
     run.fates[:] = [new(b'{"id":1}', NOW), new(b'{"id":2}', NOW)]
     draft(run)
     assert run.draft is not None
-    assert stitch(run)[0].body is run.draft.body
+    assert stitch(run)[0] is run.draft.answer
 
 
 def test_a_fate_that_changes_is_answered() -> None:

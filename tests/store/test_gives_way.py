@@ -18,7 +18,7 @@ from proxy.store.evalsha import Script
 from proxy.store.guard import GuardedStore
 from tests.store.stands import PRINT, TERMS, keys, opened, pipe_of, serving, token
 
-CLAIM = Script.of(wire.CLAIM_SCRIPT).call
+CLAIM = Script.of(wire.CLAIM_SCRIPT, b"W").call
 LARGE = 100
 COMMITS = [Commit(PRINT, 1, b"{}")] * LARGE
 ALL_WON, ALL_APPLIED = [Won(1)] * LARGE, [Applied()] * LARGE

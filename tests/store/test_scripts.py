@@ -20,7 +20,7 @@ from proxy.store.pipe import words
 from proxy.store.wire import pack_settles
 from tests.store.stands import PRINT, TERMS, Handler, keys, opened, pipe_of, serving, token
 
-SCRIPT = Script.of("return 1")
+SCRIPT = Script.of("return 1", b"W")
 TOKEN = b"t" * 12
 
 

@@ -31,7 +31,7 @@ from proxy.problems import internal
 from proxy.refusal import refusal
 from proxy.remembered import RememberedHead, is_small
 from proxy.settings import Settings
-from proxy.underway import Told
+from proxy.underway import Asker
 from rules.match import RuleSet
 from rules.model import Rule
 
@@ -47,7 +47,7 @@ class Beginner(Protocol):
 
     def expect(self) -> None: ...
 
-    def begin(self, exchange: Exchange, told: Told) -> Work: ...
+    def begin(self, exchange: Exchange, told: Asker) -> Work: ...
 
 
 class Direct:

@@ -33,7 +33,7 @@ from proxy.run import Run
 from proxy.settling import Backlog, Settler
 from proxy.store.base import Store
 from proxy.straight import StraightWay, fail
-from proxy.underway import Told, Underway
+from proxy.underway import Asker, Underway
 from proxy.waiting import Waiting
 
 log = logging.getLogger("proxy.flow")
@@ -115,7 +115,7 @@ class Flow:
             work.abandon()
             raise
 
-    def begin(self, exchange: Exchange, told: Told) -> Underway:
+    def begin(self, exchange: Exchange, told: Asker) -> Underway:
         """Start on one batch, which is not empty; ``told`` hears of it once, in a later turn of
         the loop, unless the caller abandons the work before."""
         loop = self._loop

@@ -16,7 +16,7 @@ from proxy.stitch import draft, report_refusal, stitch
 log = logging.getLogger("proxy.flow")
 
 
-class Told(Protocol):
+class Asker(Protocol):
     """Who waits for an answer."""
 
     def foresee(self, answer: Answer) -> None:
@@ -31,12 +31,12 @@ class Underway:
 
     __slots__ = ("_deadline", "_observer", "_told", "over", "run")
 
-    def __init__(self, run: Run, observer: Observer, told: Told, deadline: Limit) -> None:
+    def __init__(self, run: Run, observer: Observer, told: Asker, deadline: Limit) -> None:
         self.run = run
         self.over = False
         self._deadline = deadline
         self._observer = observer
-        self._told: Told | None = told
+        self._told: Asker | None = told
         deadline.begin(self)
 
     def abandon(self) -> None:

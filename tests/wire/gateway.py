@@ -182,13 +182,15 @@ async def gateway(
     watcher: Watcher | None = None,
     flags: Mapping[str, str] | None = None,
     short: bool = True,
+    store: ScannableStore | None = None,
 ) -> AsyncIterator[Gateway]:
     """The whole data path, on a free port. ``short`` False: every request the long way, and every
-    call awaited."""
+    call awaited, unless ``store`` is given."""
     settings = defaults(upstream=upstream, **(flags or {}))
     in_force = [parse_rules([("rules.yaml", rules)]) if isinstance(rules, str) else rules]
     seen, lifecycle, keys = Seen(), Lifecycle(), KeyMaker()
-    store: ScannableStore = Prompt(MemoryStore()) if short else MemoryStore()
+    if store is None:
+        store = Prompt(MemoryStore()) if short else MemoryStore()
     origin = OriginClient(settings)
     call = HttpUpstream(origin, settings.upstream_max_response)
     flow = Flow(store, call, keys, seen, now_ms=lambda: 1_700_000_000_000)

@@ -14,6 +14,7 @@ from tests.fakes.upstream_raw import RawUpstream, Received, Wire, ok
 from tests.wire.gateway import RULE, Client, Response, gateway, get, post, until
 
 BODY = b'{"orders":[{"id":"a"},{"id":"b"}]}'
+TEN = b'{"orders":[%b]}' % b",".join([b'{"id":"%d"}' % n for n in range(10)])
 OTHER = b'{"orders":[{"id":"c"},{"id":"a"}]}'
 
 
@@ -49,6 +50,7 @@ def shown(response: Response) -> tuple[object, ...]:
 REQUESTS = {
     "new": post(BODY),
     "a part was done before": post(OTHER),
+    "new, and enough for the answer to be foreseen": post(TEN),
     "its own request id": post(BODY, "X-Request-Id: mine"),
     "two hosts": post(BODY, "Host: b.example"),
     "no tenant": post(BODY).replace(b"X-Tenant: t\r\n", b""),

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from proxy.core.delivery import Delivery
-from proxy.core.fate import new, replayed
+from proxy.core.fate import Code, failed, new, replayed
 from proxy.core.record import Commit, Settlement, SettleReply, Terms
 from proxy.core.upstream import Reply
 from proxy.errors import StoreUnavailable
@@ -14,7 +14,7 @@ from proxy.preparing import terms_of
 from proxy.run import Run
 from proxy.stitch import draft, stitch
 from proxy.store.memory import MemoryStore
-from tests.fakes.rig import Rig, items
+from tests.fakes.rig import Rig, items, make_rule
 from tests.fakes.virtual import virtual
 
 MANY = 12
@@ -67,6 +67,15 @@ def test_a_fate_that_changes_is_answered() -> None:
     body = stitch(run)[0].body
     assert b'"id":3' in body
     assert b'"id":2' not in body
+
+
+def test_a_call_that_ends_later_is_in_the_answer() -> None:
+    run = accepted_run(Rig(make_rule(response__partial_status="upstream")))
+    run.fates[:] = [new(b'{"id":1}', NOW), failed(Code.UPSTREAM_FAILED, "no")]
+    draft(run)
+    assert stitch(run)[0].status == 200
+    run.course.note(Delivery.REJECTED, Reply(409, (), b""))
+    assert stitch(run)[0].status == 409
 
 
 def test_nothing_is_drafted_before_all_is_decided() -> None:

@@ -23,12 +23,13 @@ class Wire(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.is_aborted = False
+        self.written: list[bytes] = []
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """It is known."""
 
     def write(self, data: Any) -> None:
-        """Nobody reads it."""
+        self.written.append(bytes(data))
 
     def abort(self) -> None:
         self.is_aborted = True

@@ -16,7 +16,9 @@ from proxy.store import wire
 from proxy.store.busy import Busy
 from proxy.store.evalsha import Script
 from proxy.store.guard import GuardedStore
+from proxy.store.pipe import Pipe
 from tests.store.stands import PRINT, TERMS, keys, opened, pipe_of, serving, token
+from tests.store.test_burst import Wire
 
 CLAIM = Script.of(wire.CLAIM_SCRIPT, b"W").call
 LARGE = 100
@@ -207,6 +209,33 @@ async def test_a_closed_store_lets_nobody_wait() -> None:
             answers = await asyncio.gather(*calls, return_exceptions=True)
         assert [type(answer) for answer in answers] == [StoreUnavailable] * 3
         assert len(server.heard) == 2
+
+
+async def test_one_that_is_asked_for_by_a_reply_does_not_overtake() -> None:
+    wire, loop = Wire(), asyncio.get_running_loop()
+    pipe = Pipe(wire, None, 5.0)
+
+    class Next:
+        """Sends another as soon as its own reply is there."""
+
+        def done(self) -> bool:
+            return False
+
+        def set_result(self, result: object, /) -> None:
+            pipe.send_for(b"last", loop.create_future(), is_large=True, gives_way=True)
+
+        def set_exception(self, exception: BaseException, /) -> None:
+            raise exception
+
+    pipe.send_for(b"first", Next(), is_large=True)
+    for name in (b"second", b"held"):
+        pipe.send_for(name, loop.create_future(), is_large=True, gives_way=True)
+    assert wire.written == [b"first", b"second"]
+    pipe.data_received(b"+OK\r\n")
+    assert wire.written == [b"first", b"second", b"held"]
+    pipe.data_received(b"+OK\r\n")
+    assert wire.written == [b"first", b"second", b"held", b"last"]
+    pipe.abort("it is over")
 
 
 def test_the_share_is_of_the_time_in_which_any_call_is_under_way() -> None:

@@ -17,13 +17,14 @@ BODY = b'{"orders":[%b]}' % b",".join([b'{"id":"%d"}' % n for n in range(ITEMS)]
 THEIRS = b'{"whose":"theirs"}'
 
 
-async def ours(_received: Received, _wire: Wire) -> bytes:
-    results = b",".join([b'{"whose":"ours"}'] * ITEMS)
+async def ours(received: Received, _wire: Wire) -> bytes:
+    results = b",".join([b'{"whose":"ours"}'] * received.body.count(b'"id"'))
     return ok(b'{"results":[%b]}' % results, "200 OK", "Content-Type: application/json")
 
 
 class Committing(MemoryStore):
-    """Commits when it is told to; ``theirs``: somebody else commits the first key before."""
+    """Commits a large batch when it is told to; ``theirs``: somebody else commits its first key
+    before."""
 
     def __init__(self, *, theirs: bool = False) -> None:
         super().__init__()
@@ -34,6 +35,8 @@ class Committing(MemoryStore):
     async def settle(
         self, keys: Sequence[bytes], steps: Sequence[Settlement], token: bytes, terms: Terms
     ) -> list[SettleReply | StoreUnavailable]:
+        if len(keys) < ITEMS:
+            return await super().settle(keys, steps, token, terms)
         self.asked.set()
         await self.go.wait()
         if self._theirs:
@@ -49,6 +52,8 @@ async def answered(store: Committing, *, drains: bool = False) -> Response:
         gateway(upstream.url, store=Prompt(store)) as proxy,
         proxy.connect() as client,
     ):
+        client.write(post(b'{"orders":[{"id":"first"}]}'))
+        await client.response()  # from here on there is a connection to the service
         client.write(post(BODY))
         await store.asked.wait()
         if drains:

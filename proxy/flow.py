@@ -115,16 +115,16 @@ class Flow:
             work.abandon()
             raise
 
-    def begin(self, exchange: Exchange, told: Asker) -> Underway:
-        """Start on one batch, which is not empty; ``told`` hears of it once, in a later turn of
-        the loop, unless the caller abandons the work before."""
+    def begin(self, exchange: Exchange, asker: Asker) -> Underway:
+        """Start on one batch, which is not empty; ``asker`` is told once, in a later turn of the
+        loop, unless the caller abandons the work before."""
         loop = self._loop
         if loop is None:
             loop = self._loop = asyncio.get_running_loop()
         rule, items = exchange.rule, len(exchange.batch)
         run = Run(exchange, terms_of(rule), loop, self._clock)
         self._observer.in_flight(items)
-        underway = Underway(run, self._observer, told, self._deadlines.of(rule.deadline))
+        underway = Underway(run, self._observer, asker, self._deadlines.of(rule.deadline))
         self._under_way[underway] = None
         try:
             plan = self._rounds.prepare(run)

@@ -33,8 +33,8 @@ def stitch(run: Run) -> tuple[Answer, Callable[[], BatchReport]]:
 
 
 def draft(run: Run) -> Answer | None:
-    """Make what the answer will be where nothing changes any more. None: that cannot be said. The
-    service has accepted something then, so that it is no refusal of its own."""
+    """Make what the answer will be where nothing changes any more; None: that cannot be said yet,
+    or was. The service has accepted something, so that the answer is no refusal of its own."""
     course = run.course
     if run.draft is not None or not run.is_decided or course.accepted is None:
         return None

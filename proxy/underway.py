@@ -29,19 +29,19 @@ class Asker(Protocol):
 class Underway:
     """One request's work, and who is to be told of it: once, at its end or at the deadline."""
 
-    __slots__ = ("_deadline", "_observer", "_told", "over", "run")
+    __slots__ = ("_asker", "_deadline", "_observer", "over", "run")
 
-    def __init__(self, run: Run, observer: Observer, told: Asker, deadline: Limit) -> None:
+    def __init__(self, run: Run, observer: Observer, asker: Asker, deadline: Limit) -> None:
         self.run = run
         self.over = False
         self._deadline = deadline
         self._observer = observer
-        self._told: Asker | None = told
+        self._asker: Asker | None = asker
         deadline.begin(self)
 
     def abandon(self) -> None:
         """The client is gone. The work goes on, to be counted and logged when it ends."""
-        self._told = None
+        self._asker = None
         self._deadline.end(self)
 
     def expire(self) -> None:
@@ -50,12 +50,12 @@ class Underway:
 
     def foresee(self) -> None:
         """Make the answer ready while what it tells of is recorded."""
-        if self._told is None:
+        if self._asker is None:
             return
         with suppress(Exception):  # it is raised again where the answer is made
             answer = draft(self.run)
             if answer is not None:
-                self._told.foresee(answer)
+                self._asker.foresee(answer)
 
     def answer(self) -> None:
         """Answer with what is decided by now."""
@@ -84,6 +84,6 @@ class Underway:
         self._deadline.end(self)
         # Whom it tells mostly holds this very object: a cycle would leave all that the request
         # was made of to the collector, a twentieth of what a batch costs.
-        told, self._told = self._told, None
-        if told is not None:
-            told.told(answer)
+        asker, self._asker = self._asker, None
+        if asker is not None:
+            asker.told(answer)

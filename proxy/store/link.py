@@ -111,8 +111,8 @@ class Link:
 
     def send(self, command: bytes) -> Sent | None:
         """Write it where the connection is up; ``call`` takes what comes of it."""
-        pipe = self._pipe
-        return None if pipe is None or pipe.closed else Sent(pipe, pipe.send(command))
+        pipe = self.pipe
+        return None if pipe is None else Sent(pipe, pipe.send(command))
 
     def send_for(
         self, command: bytes, to: Receiver[Any], *, is_large: bool, gives_way: bool

@@ -77,11 +77,12 @@ class Pipe(asyncio.Protocol):
         self._reader = hiredis.Reader()
         self._waiting: deque[tuple[Receiver[Any] | None, float, bool]] = deque()
         self._held: deque[tuple[bytes, Receiver[Any], float]] = deque()
-        self._busy = False
+        self._is_timed = False  # by its oldest call, and not for the next sign of life
         self._last = 0.0
         self.large = Busy(self._loop.time(), _WINDOW)
-        self.gives_way = 0.005
-        """Seconds for which a call does, at most: what is done has to be recorded as well."""
+        self.patience = 0.005
+        """Seconds after which one that gives way goes with the next reply, whatever is under way:
+        what is done has to be recorded as well."""
         self._timer = self._loop.call_later(IDLE_CHECK, self._watch)
         self.closed = False
         transport.set_protocol(self)
@@ -129,8 +130,8 @@ class Pipe(asyncio.Protocol):
         if is_large:
             self.large.begin(now)
         self._transport.write(command)
-        if not self._busy:
-            self._busy = True
+        if not self._is_timed:
+            self._is_timed = True
             self._timer.cancel()
             self._timer = self._loop.call_later(self._timeout, self._watch)
 
@@ -143,8 +144,8 @@ class Pipe(asyncio.Protocol):
                 self._transport.abort()
                 return
             self._timer = self._loop.call_later(left, self._watch)
-        elif self._busy:
-            self._busy = False
+        elif self._is_timed:
+            self._is_timed = False
             self._timer = self._loop.call_later(IDLE_CHECK, self._watch)
         else:
             self.post(_PING)
@@ -156,7 +157,7 @@ class Pipe(asyncio.Protocol):
 
     def _let_go(self) -> None:
         """Write what has given way, for long enough or to all that there was."""
-        held, since = self._held, self._loop.time() - self.gives_way
+        held, since = self._held, self._loop.time() - self.patience
         while held and not self.closed and (self.large.calls < _AT_ONCE or held[0][2] < since):
             command, to, _ = held.popleft()
             self._write(command, to, is_large=True)

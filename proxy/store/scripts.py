@@ -5,7 +5,7 @@ Small calls that are made in the same few turns of the event loop become one: wh
 Redis and a client is mostly the call. Large ones go alone, so that they do not delay each other.
 
 Where the connection is up a shared call needs no task: it is written at once, and its reply handed
-out as it comes. Whatever is not the usual reply is then looked into by a task.
+out as it comes. An error in its place, or a lost connection, is looked into by a task.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ class ScriptCalls:
         return only.send(call.command) if only is not None else None
 
     def replied(self, call: _Call, parts: Sequence[_Part], reply: object) -> None:
-        """The usual way of replying."""
+        """Hand out what came, which is no error."""
         try:
             replies = replies_of(reply, call.keys)
         except StoreUnavailable as problem:

@@ -79,13 +79,13 @@ class Server:
 
 @asynccontextmanager
 async def connected(
-    gives_way: float = 60, timeout: float = 5
+    patience: float = 60, timeout: float = 5
 ) -> AsyncIterator[tuple[Server, GuardedStore]]:
     server = Server()
     async with serving(server.serve) as url, opened(url, timeout=timeout) as store:
         assert await claim(store, 1) == [Won(1)]
         server.heard.clear()
-        pipe_of(store).gives_way = gives_way
+        pipe_of(store).patience = patience
         yield server, store
 
 
@@ -143,7 +143,7 @@ async def test_small_commits_do_not_wait_for_one_that_is_held() -> None:
 
 
 async def test_nothing_gives_way_for_ever() -> None:
-    async with connected(gives_way=0) as (server, store):
+    async with connected(patience=0) as (server, store):
         claims = await asked(*(claim(store) for _ in range(3)))
         (done,) = await asked(commit(store))
         await server.hears("claim", "claim", "claim")
